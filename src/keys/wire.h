@@ -1,0 +1,61 @@
+/* Messages between the keyring and one gateway or engine, over a SOCK_SEQPACKET socket (base/ipc.h): one type byte,
+ * then fields of fixed size, integers big-endian. A message of any other length or an unknown type is refused.
+ *
+ *     keyring -> child    ARM{expiry}  BRANCH{id,key}  ACTIVE{id}  NAMES{key}  NO_BRANCH{id,code}  END{}
+ *     child -> keyring    READY{}  NEED_BRANCH{id}
+ *
+ * A gateway gets NAMES, BRANCH (of the active branch), ACTIVE and ARM, in this order, before it serves; an engine gets
+ * ARM only. Later BRANCH comes unasked when a new branch begins (followed by ACTIVE) or as the answer to NEED_BRANCH,
+ * which is always answered by BRANCH or NO_BRANCH. ARM comes again after each successful probe. After END nothing
+ * follows: a gateway wipes what it holds and exits, an engine exits at once.
+ *
+ * Sending is thread-safe; one thread receives. Keys pass through wiping buffers and struct secret only. */
+#ifndef LOCKSET_KEYS_WIRE_H
+#define LOCKSET_KEYS_WIRE_H
+
+#include "base/buf.h"
+#include "base/secret.h"
+
+enum { WIRE_ID_BYTES = 16, WIRE_KEY_BYTES = 32, WIRE_MAX_BYTES = 1 + WIRE_ID_BYTES + WIRE_KEY_BYTES };
+
+enum wire_type {
+    WIRE_ARM = 1,    /* the lease runs until expiry_boottime_ns; re-arm the dead-man timer and the lease with it */
+    WIRE_BRANCH,     /* an unwrapped branch key: id, key */
+    WIRE_ACTIVE,     /* new objects are sealed under this branch: id (its BRANCH came before) */
+    WIRE_NAMES,      /* the name key: key */
+    WIRE_NO_BRANCH,  /* the branch that was asked for can't be had: id, code */
+    WIRE_END,        /* the lease has ended */
+    WIRE_READY = 64, /* the child serves now */
+    WIRE_NEED_BRANCH /* the child met a branch it has no key for: id */
+};
+
+struct wire_message {
+    enum wire_type type;
+    int64_t expiry_boottime_ns; /* ARM: absolute, CLOCK_BOOTTIME */
+    uint8_t id[WIRE_ID_BYTES];  /* BRANCH, ACTIVE, NO_BRANCH, NEED_BRANCH */
+    struct secret key;          /* BRANCH, NAMES: 32 bytes, owned by the message; move it out by copying the struct and
+                                   zeroing this one */
+    enum err_code code;         /* NO_BRANCH: NOT_FOUND (no such branch), NO_LEASE, UNREACHABLE or CORRUPT */
+};
+
+/* Each sends one message, waiting at most timeout_ms for room: UNREACHABLE when the peer is gone, TIMEOUT. `key` has 32
+ * bytes and stays the caller's. wire_send_no_branch sends a code other than the four above as UNREACHABLE. */
+struct result wire_send_arm(int fd, int64_t expiry_boottime_ns, int timeout_ms);
+struct result wire_send_branch(int fd, const uint8_t id[static WIRE_ID_BYTES], struct slice key, int timeout_ms);
+struct result wire_send_active(int fd, const uint8_t id[static WIRE_ID_BYTES], int timeout_ms);
+struct result wire_send_names(int fd, struct slice key, int timeout_ms);
+struct result wire_send_no_branch(int fd, const uint8_t id[static WIRE_ID_BYTES], enum err_code code, int timeout_ms);
+struct result wire_send_end(int fd, int timeout_ms);
+struct result wire_send_ready(int fd, int timeout_ms);
+struct result wire_send_need_branch(int fd, const uint8_t id[static WIRE_ID_BYTES], int timeout_ms);
+
+/* Waits at most timeout_ms (-1: for ever) for one message. UNREACHABLE at end of file (the keyring died: go on until
+ * the dead-man timer fires), TIMEOUT, PEER when the message breaks the protocol or carries descriptors. On success the
+ * caller calls wire_message_done. */
+struct result wire_receive(int fd, int timeout_ms, struct wire_message *ret);
+/* The same from bytes, without I/O: PEER as above, IO when the secure heap is exhausted. */
+struct result wire_parse(struct slice bytes, struct wire_message *ret);
+/* Wipes the key, if there is one; accepts a zeroed message. */
+void wire_message_done(struct wire_message *m);
+
+#endif
