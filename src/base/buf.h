@@ -34,6 +34,8 @@ bool slice_has_nul(struct slice a);
 struct result slice_to_u64(struct slice a, uint64_t max, uint64_t *ret);
 /* Well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF)? */
 bool slice_is_utf8(struct slice a);
+/* Bytes of the well-formed UTF-8 character that a begins with; 0 if it begins with none. */
+size_t slice_utf8_step(struct slice a);
 
 struct buf {
     uint8_t *data; /* always followed by a NUL once anything was appended */
@@ -79,7 +81,7 @@ struct result base64_decode(struct slice in, struct buf *out);
 void base64url_encode(struct slice in, struct buf *out); /* URL alphabet without padding, RFC 4648 section 5 */
 struct result base64url_decode(struct slice in, struct buf *out);
 /* Percent-encoding with the unreserved set A-Za-z0-9-._~ (RFC 3986); keep_slash leaves '/' as it is. Decoding refuses
- * incomplete escapes and %00; '+' stays a plus. */
+ * incomplete escapes and NULs; '+' stays a plus. */
 void percent_encode(struct slice in, bool keep_slash, struct buf *out);
 struct result percent_decode(struct slice in, struct buf *out);
 

@@ -18,10 +18,16 @@ struct result ipc_pair(int ret[2]);
 /* A listening socket at path, mode 0600, and a connection to it. */
 struct result ipc_listen(const char *path, int *ret_fd);
 struct result ipc_connect(const char *path, int *ret_fd);
-/* Blocks at most timeout_ms (-1: for ever) for room. UNREACHABLE when the peer is gone, TIMEOUT. fds stay the caller's.
+/* The next connection of a listening socket, close-on-exec. Waits at most timeout_ms (-1: for ever): TIMEOUT. */
+struct result ipc_accept(int listen_fd, int timeout_ms, int *ret_fd);
+/* A listening unix socket of any type (SOCK_SEQPACKET, SOCK_STREAM) at path, mode 0600; an old one is replaced. */
+struct result ipc_listen_type(const char *path, int type, int *ret_fd);
+/* data must not be empty. Blocks at most timeout_ms (-1: for ever) for room. UNREACHABLE when the peer is gone,
+ * TIMEOUT. fds stay the caller's.
  */
 struct result ipc_send(int fd, struct slice data, const int *fds, unsigned fd_count, int timeout_ms);
-/* Waits at most timeout_ms. UNREACHABLE at end of file, TIMEOUT. Call ipc_message_done afterwards. */
+/* Waits at most timeout_ms. UNREACHABLE at end of file, TIMEOUT, PEER for a message over the limits. Call
+ * ipc_message_done afterwards. */
 struct result ipc_receive(int fd, int timeout_ms, struct ipc_message *ret);
 void ipc_message_done(struct ipc_message *m); /* closes fds not taken (set to -1 when taken) */
 

@@ -15,7 +15,10 @@ struct kv {
     const char *text; /* NULL: the number counts */
     int64_t number;
 };
-#define KV(key_, text_) ((struct kv){(key_), (text_) ? (text_) : "", 0})
+static inline const char *kv_text(const char *text) {
+    return text ? text : "";
+}
+#define KV(key_, text_) ((struct kv){(key_), kv_text(text_), 0})
 #define KVI(key_, number_) ((struct kv){(key_), NULL, (int64_t)(number_)})
 
 /* The program's name in each line, and the lowest level shown. Call once at start. */

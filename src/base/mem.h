@@ -14,6 +14,8 @@ void *mem_alloc_array(size_t count, size_t size);
 void *mem_resize(void *p, size_t n);
 /* Accepts NULL. */
 void mem_free(void *p);
+/* Overwrites the whole block first; accepts NULL. */
+void mem_free_wiping(void *p);
 /* A copy of n bytes. */
 void *mem_dup(const void *p, size_t n);
 /* Copies n bytes between areas that don't overlap; n = 0 allows NULL. */
@@ -26,7 +28,9 @@ char *str_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* For `AUTO_FREE char *s = ...;`: freed when the scope ends. */
 static inline void mem_free_auto(void *pp) {
-    mem_free(*(void **)pp);
+    void *p;
+    __builtin_memcpy(&p, pp, sizeof p);
+    mem_free(p);
 }
 #define AUTO_FREE __attribute__((cleanup(mem_free_auto)))
 /* Any other cleanup: `AUTO(buf_done) struct buf b;`. The function takes a pointer to the variable. */
