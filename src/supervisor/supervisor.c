@@ -1,0 +1,476 @@
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/file.h"
+#include "base/http_client.h"
+#include "base/ipc.h"
+#include "base/log.h"
+#include "supervisor/child.h"
+#include "supervisor/control.h"
+#include "supervisor/dev.h"
+#include "supervisor/pairs.h"
+#include "supervisor/service.h"
+
+enum {
+    SERVICES_MAX = DEV_REGIONS + 2,
+    POLL_MAX = 3 + SERVICES_MAX,
+    KMS_START_S = 20,
+    READY_S = 60,
+    API_DRAIN_MS = 3000,
+    STOP_MS = 3000,
+    /* sockaddr_un holds 107 bytes; the longest name under run/ is an engine's socket. */
+    DATA_PATH_MAX = 107 - 60,
+};
+
+struct supervisor {
+    const struct supervisor_options *options;
+    struct config *config;
+    char *config_file; /* DATA/run/config.yaml: what the children read */
+    struct dev dev;
+    struct service services[SERVICES_MAX];
+    size_t service_count;
+    struct service *keyring, *api;
+    struct pairs pairs;
+    int signal_fd, control_fd, lock_fd, api_fd, keyring_fd;
+    bool stopping, is_ready;
+    int stop_signal;
+};
+
+/* --- the processes --- */
+
+static struct result start_kms(void *arg, struct service *s, pid_t *ret_pid) {
+    struct supervisor *v = arg;
+    const char *region = dev_region_names[s->index];
+    AUTO_FREE char *program = NULL;
+    TRY(child_program("lockset-kms", &program));
+    AUTO_FREE char *data = str_format("%s/kms/%s", v->config->data, region);
+    AUTO_FREE char *listen = str_format("127.0.0.1:%u", v->dev.kms_port[s->index]);
+    TRY(file_make_dirs(data));
+    int out[2];
+    if (pipe2(out, O_CLOEXEC) != 0) return err_from_errno(errno, "pipe");
+    struct child_spec spec = {.program = program,
+                              .args = {"--data", data, "--listen", listen, "--region", region, "--accounts",
+                                       v->dev.accounts_file, "--die-with-parent"},
+                              .stdout_fd = out[1]};
+    struct result r = child_start(&spec, ret_pid);
+    close(out[1]);
+    if (is_err(r)) {
+        close(out[0]);
+        return r;
+    }
+    s->stdout_fd = out[0];
+    return OK;
+}
+
+static struct result start_keyring(void *arg, struct service *s, pid_t *ret_pid) {
+    struct supervisor *v = arg;
+    AUTO_FREE char *program = NULL;
+    TRY(child_program("lockset-keyring", &program));
+    int channel[2];
+    TRY(ipc_pair(channel));
+    struct child_spec spec = {
+        .program = program, .args = {"--config", v->config_file}, .fds = {channel[1]}, .fd_count = 1, .stdout_fd = -1};
+    struct result r = child_start(&spec, ret_pid);
+    close(channel[1]);
+    if (is_err(r)) {
+        close(channel[0]);
+        return r;
+    }
+    if (v->keyring_fd >= 0) close(v->keyring_fd);
+    v->keyring_fd = channel[0];
+    return OK;
+}
+
+static struct result start_api(void *arg, struct service *s, pid_t *ret_pid) {
+    struct supervisor *v = arg;
+    AUTO_FREE char *program = NULL;
+    TRY(child_program("lockset-api", &program));
+    struct child_spec spec = {
+        .program = program, .args = {"--config", v->config_file}, .fds = {v->api_fd}, .fd_count = 1, .stdout_fd = -1};
+    return child_start(&spec, ret_pid);
+}
+
+static struct service *add_service(struct supervisor *v, char *name,
+                                   struct result (*start)(void *, struct service *, pid_t *), size_t index) {
+    struct service *s = &v->services[v->service_count++];
+    *s = (struct service){.name = name, .start = start, .arg = v, .index = index, .stdout_fd = -1};
+    return s;
+}
+
+/* --- dev.json, devctl --- */
+
+static json_t *processes(const struct supervisor *v) {
+    json_t *all = json_object();
+    for (size_t i = 0; i < v->service_count; i++) {
+        if (v->services[i].pid > 0) json_object_set_new(all, v->services[i].name, json_integer(v->services[i].pid));
+    }
+    pairs_list(&v->pairs, all);
+    return all;
+}
+
+static void publish(struct supervisor *v) {
+    if (!v->options->dev || v->stopping) return;
+    JSON_AUTO(all);
+    all = processes(v);
+    json_object_set_new(all, "supervisor", json_integer(getpid()));
+    if (is_err(dev_write_json(&v->dev, v->config, all))) log_warn("dev_json.failed", KV("reason", err_detail()));
+}
+
+static struct result act(void *arg, const char *action, const char *process) {
+    struct supervisor *v = arg;
+    struct service *service = NULL;
+    for (size_t i = 0; i < v->service_count; i++) {
+        if (!strcmp(v->services[i].name, process)) service = &v->services[i];
+    }
+    pid_t pid = service ? service->pid : pairs_find(&v->pairs, process);
+    if (!service && pid <= 0) {
+        JSON_AUTO(all);
+        all = processes(v);
+        BUF_AUTO(names, 160);
+        const char *name;
+        json_t *unused;
+        json_object_foreach(all, name, unused) buf_printf(&names, " %s", name);
+        FAIL(ERR_NOT_FOUND, "no process '%.64s'; there are:%s", process, buf_str(&names));
+    }
+    log_info("devctl", KV("action", action), KV("process", process));
+    if (!strcmp(action, "start")) {
+        CHECK(service, ERR_INVALID, "%s is started by the keyring when it is needed", process);
+        if (service->pid <= 0) service_start(service);
+        publish(v);
+        return OK;
+    }
+    CHECK(pid > 0, ERR_INVALID, "%s isn't running", process);
+    if (!strcmp(action, "freeze") || !strcmp(action, "thaw")) {
+        if (kill(pid, action[0] == 'f' ? SIGSTOP : SIGCONT) != 0) return err_from_errno(errno, "%s", process);
+        return OK;
+    }
+    CHECK(!strcmp(action, "stop"), ERR_INVALID, "unknown action '%.32s'; use stop, start, freeze or thaw", action);
+    int status;
+    child_kill(pid, &status);
+    if (service) {
+        service->held = true;
+        service_reaped(service, status);
+    } else {
+        pairs_reaped(&v->pairs, pid, status);
+    }
+    publish(v);
+    return OK;
+}
+
+/* --- the loop --- */
+
+static void tell_keyring(void *arg, json_t *message, const int *fds, unsigned fd_count) {
+    struct supervisor *v = arg;
+    BUF_AUTO(text, IPC_MAX_BYTES);
+    if (is_err(json_write(message, &text)) || is_err(buf_check(&text)) || v->keyring_fd < 0) return;
+    if (is_err(ipc_send(v->keyring_fd, buf_slice(&text), fds, fd_count, 1000))) {
+        log_warn("keyring.unreachable", KV("reason", err_detail()));
+    }
+}
+
+static void hear_keyring(struct supervisor *v) {
+    AUTO(ipc_message_done) struct ipc_message message = {0};
+    struct result r = ipc_receive(v->keyring_fd, 0, &message);
+    if (r.code == ERR_TIMEOUT) return;
+    if (is_err(r)) { /* it died: SIGCHLD tells the rest */
+        close(v->keyring_fd);
+        v->keyring_fd = -1;
+        return;
+    }
+    JSON_AUTO(object);
+    r = json_parse_object(buf_slice(&message.data), &object);
+    if (is_ok(r)) r = pairs_handle(&v->pairs, object);
+    if (is_err(r)) log_error("keyring.message_refused", KV("reason", err_detail()));
+    publish(v);
+}
+
+static void reap(struct supervisor *v) {
+    bool any = false;
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid <= 0) break;
+        any = true;
+        bool known = pairs_reaped(&v->pairs, pid, status);
+        for (size_t i = 0; i < v->service_count && !known; i++) {
+            if (v->services[i].pid != pid) continue;
+            service_reaped(&v->services[i], status);
+            known = true;
+        }
+    }
+    if (any) publish(v);
+}
+
+static void hear_signals(struct supervisor *v) {
+    struct signalfd_siginfo info;
+    while (read(v->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGCHLD) continue;
+        v->stopping = true;
+        v->stop_signal = (int)info.ssi_signo;
+    }
+    reap(v);
+}
+
+static void loop_once(struct supervisor *v, int timeout_ms) {
+    struct pollfd polled[POLL_MAX] = {
+        {v->signal_fd, POLLIN, 0}, {v->control_fd, POLLIN, 0}, {v->keyring_fd, POLLIN, 0}};
+    for (size_t i = 0; i < v->service_count; i++) {
+        int due = service_tick(&v->services[i]);
+        if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due + 1;
+        polled[3 + i] = (struct pollfd){v->services[i].stdout_fd, POLLIN, 0};
+    }
+    polled[2].fd = v->keyring_fd; /* a tick may have started a new one */
+    if (poll(polled, 3 + v->service_count, timeout_ms) <= 0) return;
+    if (polled[2].revents && polled[2].fd == v->keyring_fd) hear_keyring(v);
+    for (size_t i = 0; i < v->service_count; i++) {
+        if (polled[3 + i].revents) service_read(&v->services[i]);
+    }
+    if (polled[0].revents) hear_signals(v);
+    if (polled[1].revents) control_serve(v->control_fd, act, v);
+}
+
+/* --- start --- */
+
+static struct result lock_data(struct supervisor *v) {
+    const char *data = v->config->data;
+    CHECK(strlen(data) <= DATA_PATH_MAX, ERR_INVALID,
+          "the path of the data folder, '%s', is too long for the sockets in it; at most %d characters", data,
+          DATA_PATH_MAX);
+    AUTO_FREE char *run = str_format("%s/run", data);
+    TRY(file_make_dirs(run));
+    if (chmod(data, 0700) != 0) return err_from_errno(errno, "%s", data);
+    AUTO_FREE char *path = str_format("%s/lock", run);
+    v->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (v->lock_fd < 0) return err_from_errno(errno, "%s", path);
+    CHECK(flock(v->lock_fd, LOCK_EX | LOCK_NB) == 0, ERR_CONFLICT,
+          "another lockset runs on %s; stop it first, or use another --data folder", data);
+    AUTO_FREE char *control = str_format("%s/control.sock", run);
+    return ipc_listen(control, &v->control_fd);
+}
+
+static struct result block_signals(struct supervisor *v) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    v->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return v->signal_fd >= 0 ? OK : err_from_errno(errno, "signalfd");
+}
+
+static struct result start_local_kms(struct supervisor *v) {
+    for (size_t i = 0; i < DEV_REGIONS; i++) {
+        service_start(add_service(v, str_format("kms.%s", dev_region_names[i]), start_kms, i));
+    }
+    int64_t until = clock_boottime_ns() + KMS_START_S * NS_PER_S;
+    for (;;) {
+        bool all = true;
+        for (size_t i = 0; i < v->service_count; i++)
+            all = all && v->services[i].said_ready;
+        if (all || v->stopping) return OK;
+        CHECK(clock_boottime_ns() < until, ERR_TIMEOUT, "the local KMS didn't start within %d s; its log tells why",
+              KMS_START_S);
+        loop_once(v, 100);
+    }
+}
+
+/* Reads the settings again with what `dev` adds to them. */
+static struct result configure_dev(struct supervisor *v) {
+    AUTO_FREE char *arn = NULL;
+    if (is_err(dev_service_key(&v->dev, v->config, &arn))) {
+        log_warn("dev.no_service_key", KV("reason", err_detail()),
+                 KV("effect", "organizations without a customer's key can't be created"));
+    }
+    struct config_override *all = mem_alloc_array(v->options->override_count + DEV_OVERRIDES_MAX, sizeof(*all));
+    AUTO_FREE struct config_override *owner = all;
+    AUTO_FREE char *storage = NULL;
+    size_t n = dev_overrides(&v->dev, arn, all, &storage);
+    for (size_t i = 0; i < v->options->override_count; i++)
+        all[n++] = v->options->overrides[i];
+    struct config *loaded;
+    TRY(config_load(v->options->config_file, all, n, &loaded));
+    config_free(v->config);
+    v->config = loaded;
+    return OK;
+}
+
+static struct result write_config(struct supervisor *v) {
+    BUF_AUTO(text, 1 << 20);
+    config_write(v->config, &text);
+    TRY(buf_check(&text));
+    v->config_file = str_format("%s/run/config.yaml", v->config->data);
+    return file_write_atomic(v->config_file, buf_slice(&text), 0600);
+}
+
+/* The api learns only the hash of the operator's token. */
+static struct result write_token_hash(struct supervisor *v) {
+    AUTO(buf_done) struct buf token;
+    buf_init_wiping(&token, 4096);
+    if (v->options->dev) {
+        buf_append_str(&token, v->dev.operator_token);
+    } else {
+        CHECK(v->config->operator_token_file, ERR_INVALID,
+              "operator.token_file is not set: name a file (mode 0600) that holds the operator's token");
+        TRY(file_read(v->config->operator_token_file, 4096, &token));
+        while (token.len && (token.data[token.len - 1] == '\n' || token.data[token.len - 1] == '\r'))
+            token.len--;
+        CHECK(token.len >= 20, ERR_INVALID, "the token in %s must have at least 20 characters",
+              v->config->operator_token_file);
+    }
+    uint8_t digest[SHA256_BYTES];
+    TRY(sha256(buf_slice(&token), digest));
+    BUF_AUTO(text, 128);
+    hex_encode(slice_make(digest, sizeof(digest)), &text);
+    buf_append_str(&text, "\n");
+    AUTO_FREE char *path = str_format("%s/run/operator.sha256", v->config->data);
+    return file_write_atomic(path, buf_slice(&text), 0600);
+}
+
+static struct result listen_api(struct supervisor *v) {
+    CHECK(v->config->region_count > 0, ERR_INVALID,
+          "no regions are configured: add 'regions' with name and api.listen");
+    const char *listen = v->config->regions[0].api_listen;
+    CHECK(listen, ERR_INVALID, "region %s has no api.listen (HOST:PORT)", v->config->regions[0].name);
+    const char *colon = strrchr(listen, ':');
+    uint64_t port = 0;
+    CHECK(colon && is_ok(slice_to_u64(slice_str(colon + 1), 65535, &port)), ERR_INVALID,
+          "api.listen must be HOST:PORT, not '%s'", listen);
+    AUTO_FREE char *host = str_ndup(listen, (size_t)(colon - listen));
+    unsigned bound;
+    return http_listen_tcp(host, (unsigned)port, &v->api_fd, &bound);
+}
+
+static bool api_answers(struct supervisor *v, struct http_pool *pool) {
+    AUTO_FREE char *url =
+        str_format("%s://%s/readyz", v->config->api_tls_cert ? "https" : "http", v->config->regions[0].api_listen);
+    struct http_call call = {.method = "GET", .url = url, .timeout_ms = 500};
+    AUTO(http_reply_done) struct http_reply reply = {0};
+    if (is_err(http_call(pool, &call, &reply))) {
+        /* A TLS name that doesn't match the listening address is the operator's business: it does answer. */
+        return v->config->api_tls_cert && v->api->pid > 0;
+    }
+    return reply.status == 200;
+}
+
+static struct result wait_ready(struct supervisor *v) {
+    struct http_pool *pool = NULL;
+    http_client_start();
+    TRY(http_pool_new(&pool));
+    int64_t until = clock_boottime_ns() + READY_S * NS_PER_S;
+    struct result r = OK;
+    while (!v->stopping && !api_answers(v, pool)) {
+        if (clock_boottime_ns() > until) {
+            r = err_make(ERR_TIMEOUT, "the API didn't answer within %d s; the log above tells why", READY_S);
+            break;
+        }
+        loop_once(v, 50);
+    }
+    http_pool_free(pool);
+    if (is_err(r) || v->stopping) return r;
+    publish(v);
+    v->is_ready = true;
+    printf("ready: api=%s://%s", v->config->api_tls_cert ? "https" : "http", v->config->regions[0].api_listen);
+    if (v->options->dev) {
+        for (size_t i = 0; i < DEV_REGIONS; i++)
+            printf(" kms.%s=%s", dev_region_names[i], v->dev.kms_url[i]);
+    }
+    printf(" data=%s\n", v->config->data);
+    fflush(stdout);
+    return OK;
+}
+
+static struct result start_node(struct supervisor *v) {
+    TRY(config_load(v->options->config_file, v->options->overrides, v->options->override_count, &v->config));
+    TRY(lock_data(v));
+    TRY(block_signals(v));
+    http_client_start();
+    if (v->options->dev) {
+        TRY(dev_prepare(&v->dev, v->config));
+        if (v->dev.own_kms) TRY(start_local_kms(v));
+        if (v->stopping) return OK;
+        TRY(configure_dev(v));
+    }
+    TRY(write_token_hash(v));
+    TRY(write_config(v));
+    TRY(listen_api(v));
+    v->pairs = (struct pairs){.config = v->config, .config_file = v->config_file, .tell = tell_keyring, .arg = v};
+    v->keyring = add_service(v, str_dup("keyring"), start_keyring, 0);
+    v->api = add_service(v, str_dup("api"), start_api, 0);
+    service_start(v->keyring);
+    service_start(v->api);
+    return wait_ready(v);
+}
+
+/* --- end --- */
+
+static bool wait_gone(struct supervisor *v, const struct service *s, int64_t ms) {
+    int64_t until = clock_boottime_ns() + ms * NS_PER_MS;
+    while (s->pid > 0 && clock_boottime_ns() < until) {
+        struct pollfd polled = {v->signal_fd, POLLIN, 0};
+        poll(&polled, 1, 50);
+        hear_signals(v);
+    }
+    return s->pid <= 0;
+}
+
+static void ask_to_end(struct service *s) {
+    s->held = true;
+    s->restart_at_ns = 0;
+    if (s->pid <= 0) return;
+    kill(s->pid, SIGTERM);
+    kill(s->pid, SIGCONT); /* a frozen one can't hear the first */
+}
+
+/* The api first, so that running requests end; then what holds plaintext; then the rest. */
+static void end_node(struct supervisor *v) {
+    v->stopping = true;
+    if (v->api) {
+        ask_to_end(v->api);
+        if (!wait_gone(v, v->api, API_DRAIN_MS)) child_kill(v->api->pid, NULL);
+    }
+    for (size_t i = 0; i < v->service_count; i++)
+        ask_to_end(&v->services[i]);
+    pairs_end_all(&v->pairs);
+    for (size_t i = 0; i < v->service_count; i++) {
+        if (!wait_gone(v, &v->services[i], STOP_MS)) child_kill(v->services[i].pid, NULL);
+    }
+    for (size_t i = 0; i < v->service_count; i++)
+        service_done(&v->services[i]);
+    if (v->options->dev) dev_done(&v->dev);
+    int *fds[] = {&v->signal_fd, &v->control_fd, &v->api_fd, &v->keyring_fd, &v->lock_fd};
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        if (*fds[i] >= 0) close(*fds[i]);
+    }
+    mem_free(v->config_file);
+    v->config = config_free(v->config);
+}
+
+struct result supervisor_run(const struct supervisor_options *options) {
+    struct supervisor v = {
+        .options = options, .signal_fd = -1, .control_fd = -1, .lock_fd = -1, .api_fd = -1, .keyring_fd = -1};
+    umask(077);
+    struct result r = start_node(&v);
+    AUTO_FREE char *why = is_err(r) ? str_dup(err_detail()) : NULL;
+    while (is_ok(r) && !v.stopping)
+        loop_once(&v, -1);
+    if (v.stopping) log_info("supervisor.stopping", KVI("signal", v.stop_signal));
+    end_node(&v);
+    if (is_err(r)) return err_make(r.code, "%s", why);
+    return OK;
+}
