@@ -126,7 +126,7 @@ struct sigv4_verified {
     char detail[SIGV4_DETAIL_BYTES]; /* for people: which part, what was expected; holds no secret */
     bool is_presigned;
     char access_key_id[SIGV4_ACCESS_KEY_BYTES];
-    void *user;
+    void *user; /* of the credential; set on success only */
     char amz_date[CLOCK_AMZ_BYTES];
     char scope[SIGV4_SCOPE_BYTES];
     char region[40];                       /* as signed, e.g. for an answer that names the right one */

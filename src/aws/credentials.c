@@ -1,0 +1,149 @@
+#include "aws/credentials.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+enum { FILE_MAX_BYTES = 1 << 20 };
+
+void credentials_done(struct credentials *c) {
+    mem_free(c->access_key_id);
+    secret_done(&c->secret_key);
+    secret_done(&c->session_token);
+    *c = (struct credentials){0};
+}
+
+static struct result check_access_key_id(struct slice id, const char *where) {
+    CHECK(id.len > 0 && id.len <= 128, ERR_INVALID, "%s: an access key id has 1 to 128 characters", where);
+    for (size_t i = 0; i < id.len; i++)
+        CHECK(id.data[i] > ' ' && id.data[i] <= '~' && id.data[i] != '/' && id.data[i] != ',', ERR_INVALID,
+              "%s: the access key id holds a character that can't be part of one", where);
+    return OK;
+}
+
+/* Puts the three together. A token is taken as absent when empty. */
+static struct result make(struct slice id, struct slice key, struct slice token, const char *where,
+                          struct credentials *ret) {
+    TRY(check_access_key_id(id, where));
+    CREDENTIALS_AUTO(made);
+    made.access_key_id = slice_to_str(id);
+    TRY(secret_from(key.data, key.len, &made.secret_key));
+    if (token.len > 0) TRY(secret_from(token.data, token.len, &made.session_token));
+    *ret = made;
+    made = (struct credentials){0};
+    return OK;
+}
+
+static struct slice env(const char *name) {
+    return slice_str(getenv(name));
+}
+
+struct result credentials_from_environment(struct credentials *ret) {
+    struct slice id = env("AWS_ACCESS_KEY_ID"), key = env("AWS_SECRET_ACCESS_KEY");
+    CHECK(id.len > 0 || key.len > 0, ERR_NOT_FOUND, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set");
+    CHECK(id.len > 0, ERR_INVALID, "AWS_SECRET_ACCESS_KEY is set, but AWS_ACCESS_KEY_ID is not; set both");
+    CHECK(key.len > 0, ERR_INVALID, "AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not; set both");
+    return make(id, key, env("AWS_SESSION_TOKEN"), "environment", ret);
+}
+
+static struct slice trim(struct slice s) {
+    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t'))
+        s = slice_make(s.data + 1, s.len - 1);
+    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t' || s.data[s.len - 1] == '\r'))
+        s.len--;
+    return s;
+}
+
+enum entry { ENTRY_ID, ENTRY_KEY, ENTRY_TOKEN, ENTRY_MAX };
+static const char *const entry_names[ENTRY_MAX] = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token"};
+
+struct parse {
+    const char *name, *profile;
+    struct slice values[ENTRY_MAX]; /* data NULL: not given */
+    bool in_profile, found;
+    unsigned line_number;
+};
+
+static struct result parse_section(struct parse *p, struct slice line) {
+    CHECK(line.data[line.len - 1] == ']', ERR_INVALID, "%s line %u: a profile's name must stand in [ ]", p->name,
+          p->line_number);
+    struct slice section = trim(slice_make(line.data + 1, line.len - 2));
+    p->in_profile = slice_is(section, p->profile);
+    CHECK(!p->in_profile || !p->found, ERR_INVALID, "%s line %u: profile '%s' is there twice", p->name, p->line_number,
+          p->profile);
+    p->found = p->found || p->in_profile;
+    return OK;
+}
+
+static struct result parse_entry(struct parse *p, struct slice line) {
+    struct slice name, value;
+    CHECK(slice_cut(line, '=', &name, &value), ERR_INVALID, "%s line %u: neither [profile] nor name = value", p->name,
+          p->line_number);
+    name = trim(name);
+    for (size_t i = 0; i < ENTRY_MAX && p->in_profile; i++) {
+        if (!slice_is(name, entry_names[i])) continue;
+        CHECK(p->values[i].data == NULL, ERR_INVALID, "%s line %u: %s is there twice in profile '%s'", p->name,
+              p->line_number, entry_names[i], p->profile);
+        p->values[i] = trim(value);
+    }
+    return OK;
+}
+
+struct result credentials_parse(struct slice text, const char *name, const char *profile, struct credentials *ret) {
+    struct parse p = {.name = name, .profile = profile};
+    CHECK(!slice_has_nul(text), ERR_INVALID, "%s: not a text file", name);
+    struct slice line, rest = text;
+    bool more = true;
+    while (more) {
+        more = slice_cut(rest, '\n', &line, &rest);
+        p.line_number++;
+        bool is_continuation = line.len > 0 && (line.data[0] == ' ' || line.data[0] == '\t');
+        line = trim(line);
+        /* Indented lines are nested settings of other tools. */
+        if (line.len == 0 || line.data[0] == '#' || line.data[0] == ';' || is_continuation) continue;
+        if (line.data[0] == '[')
+            TRY(parse_section(&p, line));
+        else
+            TRY(parse_entry(&p, line));
+    }
+    CHECK(p.found, ERR_NOT_FOUND, "%s has no profile '%s'; add [%s] with %s and %s", name, profile, profile,
+          entry_names[ENTRY_ID], entry_names[ENTRY_KEY]);
+    for (size_t i = ENTRY_ID; i <= ENTRY_KEY; i++)
+        CHECK(p.values[i].len > 0, ERR_INVALID, "%s: profile '%s' lacks %s", name, profile, entry_names[i]);
+    return make(p.values[ENTRY_ID], p.values[ENTRY_KEY], p.values[ENTRY_TOKEN], name, ret);
+}
+
+static struct result load_file(const char *path, const char *profile, struct credentials *ret) {
+    BUF_AUTO(text, FILE_MAX_BYTES);
+    text.wipes = true;
+    TRY(file_read(path, FILE_MAX_BYTES, &text));
+    return credentials_parse(buf_slice(&text), path, profile, ret);
+}
+
+/* The caller frees; NULL if there is no home. */
+static char *default_path(void) {
+    const char *file = getenv("AWS_SHARED_CREDENTIALS_FILE");
+    if (file && *file) return str_dup(file);
+    const char *home = getenv("HOME");
+    return home && *home ? str_format("%s/.aws/credentials", home) : NULL;
+}
+
+struct result credentials_load(const struct credentials_source *source, struct credentials *ret) {
+    if (source->file == NULL && source->profile == NULL &&
+        (env("AWS_ACCESS_KEY_ID").len > 0 || env("AWS_SECRET_ACCESS_KEY").len > 0))
+        return credentials_from_environment(ret);
+    AUTO_FREE char *path = source->file ? str_dup(source->file) : default_path();
+    const char *profile = source->profile ? source->profile : getenv("AWS_PROFILE");
+    if (profile == NULL || *profile == 0) profile = "default";
+    CHECK(path, ERR_NOT_FOUND,
+          "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE");
+    struct result r = load_file(path, profile, ret);
+    bool is_fallback = source->file == NULL && source->profile == NULL;
+    if (r.code == ERR_NOT_FOUND && is_fallback)
+        FAIL(ERR_NOT_FOUND,
+             "no AWS credentials: AWS_ACCESS_KEY_ID is not set, and %.80s has no profile '%.40s'; set the variables or "
+             "name a file in AWS_SHARED_CREDENTIALS_FILE",
+             path, profile);
+    return r;
+}
