@@ -270,11 +270,11 @@ static struct result cipher_new(struct lease *l, const uint8_t *branch, const ui
     AUTO_FREE struct lease_cipher *c = mem_alloc(sizeof *c);
     c->lease = l;
     c->seals = seals;
+    pthread_mutex_init(&c->lock, NULL); /* lease_end may take it as soon as the cipher is in the list */
     pthread_mutex_lock(&l->lock);
     struct result r = cipher_fill(l, branch, salt, context, c, ret_missing);
     pthread_mutex_unlock(&l->lock);
     TRY(r);
-    pthread_mutex_init(&c->lock, NULL);
     *ret = TAKE(c);
     return OK;
 }
