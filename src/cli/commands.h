@@ -1,0 +1,11 @@
+/* The subcommands, in tables ended by name NULL. */
+#ifndef LOCKSET_CLI_COMMANDS_H
+#define LOCKSET_CLI_COMMANDS_H
+
+#include "cli/args.h"
+
+extern const struct command node_commands[];  /* dev, serve, devctl, kms, config */
+extern const struct command admin_commands[]; /* org, region, key: the operator's */
+extern const struct command data_commands[];  /* workspace, collection, query, ingest: an organization's */
+
+#endif

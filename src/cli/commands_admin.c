@@ -1,0 +1,186 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/table.h"
+
+/* One call as the operator; takes `body` over (NULL: none). Prints the answer as JSON if that was asked for. */
+static struct result ask(const struct args *a, const char *method, const char *path, json_t *body,
+                         struct client_answer *answer, bool *printed) {
+    AUTO(json_unref) json_t *body_owner = body;
+    AUTO(client_done) struct client c = {0};
+    TRY(client_init(&c, a, CLIENT_OPERATOR));
+    BUF_AUTO(text, 1 << 20);
+    if (body) TRY(json_write(body, &text));
+    TRY(buf_check(&text));
+    TRY(client_expect(&c, method, path, buf_slice(&text), answer));
+    *printed = args_has(a, "--json");
+    if (*printed) client_print_json(answer->body);
+    return OK;
+}
+
+static void print_members(const json_t *object) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+        if (json_is_string(value)) {
+            printf("%-18s %s\n", name, json_string_value(value));
+        } else if (!json_is_object(value) && !json_is_array(value)) {
+            char *text = json_dumps(value, JSON_ENCODE_ANY);
+            printf("%-18s %s\n", name, text);
+            mem_free(text);
+        }
+    }
+}
+
+/* Fills $1 and $2 of a path with percent-encoded words. The caller frees it. */
+static char *path_of(const char *pattern, const char *first, const char *second) {
+    BUF_AUTO(one, 4096);
+    BUF_AUTO(two, 4096);
+    percent_encode(slice_str(first), false, &one);
+    percent_encode(slice_str(second), false, &two);
+    BUF_AUTO(path, 16384);
+    for (const char *p = pattern; *p; p++) {
+        if (*p != '$') {
+            buf_append_byte(&path, (uint8_t)*p);
+        } else {
+            p++;
+            buf_append_slice(&path, buf_slice(*p == '1' ? &one : &two));
+        }
+    }
+    return buf_take_str(&path);
+}
+
+static struct result run_org_create(const struct args *a) {
+    json_t *body = json_pack("{s:s,s:s}", "name", a->positional[0], "region",
+                             args_has(a, "--region") ? args_get(a, "--region") : "us-west-2");
+    CHECK(body, ERR_INVALID, "the name is not valid UTF-8");
+    if (args_has(a, "--key-arn")) json_object_set_new(body, "kms_key_arn", json_string(args_get(a, "--key-arn")));
+    if (args_has(a, "--display-name"))
+        json_object_set_new(body, "display_name", json_string(args_get(a, "--display-name")));
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "POST", "/v1/admin/orgs", body, &answer, &printed));
+    if (printed) return OK;
+    print_members(json_object_get(answer.body, "data"));
+    fprintf(stderr, "Keep the API key: it is not shown again.\n");
+    return OK;
+}
+
+static struct result print_list(const struct args *a, const char *path, const char *const *columns) {
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "GET", path, NULL, &answer, &printed));
+    if (!printed) table_print(json_object_get(answer.body, "data"), columns);
+    return OK;
+}
+
+static struct result print_one(const struct args *a, const char *method, const char *path) {
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, method, path, NULL, &answer, &printed));
+    if (printed) return OK;
+    const json_t *data = json_object_get(answer.body, "data");
+    print_members(data);
+    const json_t *regions = json_object_get(data, "regions");
+    if (json_array_size(regions) > 0) {
+        printf("\n");
+        table_print(regions,
+                    (const char *const[]){"region", "state", "cause", "since", "last_success", "reason", NULL});
+    }
+    const json_t *checks = json_object_get(data, "checks");
+    if (json_array_size(checks) > 0) {
+        printf("\n");
+        table_print(checks, (const char *const[]){"check", "ok", "detail", "mend", NULL});
+    }
+    return OK;
+}
+
+static struct result run_org_list(const struct args *a) {
+    return print_list(a, "/v1/admin/orgs", (const char *const[]){"name", "id", "display_name", "kms_key_arn", NULL});
+}
+
+static struct result run_org_show(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1", a->positional[0], "");
+    return print_one(a, "GET", path);
+}
+
+static struct result run_org_api_key(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/api-keys", a->positional[0], "");
+    return print_one(a, "POST", path);
+}
+
+static struct result run_org_events(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/events", a->positional[0], "");
+    return print_list(a, path, NULL);
+}
+
+static struct result run_region_show(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/regions/$2", a->positional[0], a->positional[1]);
+    return print_one(a, "GET", path);
+}
+
+static struct result run_region_check(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/regions/$2/check", a->positional[0], a->positional[1]);
+    return print_one(a, "POST", path);
+}
+
+static struct result run_key_check(const struct args *a) {
+    json_t *body = json_pack("{s:s,s:s}", "kms_key_arn", a->positional[0], "region",
+                             args_has(a, "--region") ? args_get(a, "--region") : "us-west-2");
+    CHECK(body, ERR_INVALID, "the ARN is not valid UTF-8");
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "POST", "/v1/admin/keys/check", body, &answer, &printed));
+    if (printed) return OK;
+    const json_t *checks = json_object_get(answer.body, "checks");
+    if (!checks) checks = json_object_get(json_object_get(answer.body, "data"), "checks");
+    table_print(checks, (const char *const[]){"check", "ok", "detail", NULL});
+    return OK;
+}
+
+/* Prints the document as it is: what a customer pastes into a key's policy. */
+static struct result run_key_policy(const struct args *a) {
+    const char *format = args_has(a, "--format") ? args_get(a, "--format") : "policy";
+    AUTO_FREE char *path = path_of("/v1/admin/key-policy?format=$1", format, "");
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "GET", path, NULL, &answer, &printed));
+    if (printed) return OK;
+    const json_t *document = json_object_get(answer.body, "data");
+    const json_t *inner = json_object_get(document, format);
+    client_print_json(inner ? inner : document ? document : answer.body);
+    return OK;
+}
+
+#define REGION_OPTION                                                                                                  \
+    { "--region", "REGION", "the region", "us-west-2" }
+#define END                                                                                                            \
+    { NULL, NULL, NULL, NULL }
+#define NONE                                                                                                           \
+    (const struct args_option[]) {                                                                                     \
+        END                                                                                                            \
+    }
+
+const struct command admin_commands[] = {
+    {"org create", "NAME",
+     "Creates an organization. With --key-arn it is encrypted under the customer's KMS key, for ever.",
+     (const struct args_option[]){{"--key-arn", "ARN", "full ARN of the customer's Multi-Region KMS key", NULL},
+                                  REGION_OPTION,
+                                  {"--display-name", "TEXT", "a name for people", NULL},
+                                  END},
+     false, run_org_create},
+    {"org list", "", "Lists the organizations.", NONE, false, run_org_list},
+    {"org show", "NAME", "Shows an organization with the state of its key in each region.", NONE, false, run_org_show},
+    {"org api-key", "NAME", "Makes a further API key for an organization.", NONE, false, run_org_api_key},
+    {"org events", "NAME", "Lists what happened to an organization's key, newest first.", NONE, false, run_org_events},
+    {"region show", "ORG REGION", "Shows the state of an organization's key in a region.", NONE, false,
+     run_region_show},
+    {"region check", "ORG REGION", "Checks an organization's key now.", NONE, false, run_region_check},
+    {"key check", "ARN", "Runs all checks on a customer's key and creates nothing.",
+     (const struct args_option[]){REGION_OPTION, END}, false, run_key_check},
+    {"key policy", "", "Prints the key policy that a customer grants to this service.",
+     (const struct args_option[]){{"--format", "FORMAT", "statement or policy", "policy"}, END}, false, run_key_policy},
+    {NULL, NULL, NULL, NULL, false, NULL},
+};
