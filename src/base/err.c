@@ -62,6 +62,10 @@ const char *err_detail(void) {
     return detail;
 }
 
+void err_forget(void) {
+    detail[0] = '\0';
+}
+
 static enum err_code known(enum err_code code) {
     return (unsigned)code < ERR_MAX ? code : ERR_INTERNAL;
 }

@@ -51,6 +51,8 @@ struct result err_from_errno(int error_number, const char *format, ...) __attrib
 
 /* The detail of this thread's last failure; "" if none. Owned by the thread, overwritten by its next failure. */
 const char *err_detail(void);
+/* Empties the detail; tests use it to tell a fresh one from an old one. */
+void err_forget(void);
 
 /* "INVALID", and the HTTP status of the table. */
 const char *err_name(enum err_code code);

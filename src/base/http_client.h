@@ -18,15 +18,16 @@ struct http_call {
     const char *unix_socket;                                  /* connect there instead of to the URL's host; NULL: no */
     const struct http_field *fields;                          /* ends with name NULL; "Host" overrides */
     struct slice body;                                        /* sent with Content-Length; or: */
-    ssize_t (*read_body)(void *arg, uint8_t *to, size_t max); /* 0: end, -1: abort */
+    ssize_t (*read_body)(void *arg, uint8_t *to, size_t max); /* 0: end, -1: abort (CANCELLED) */
     int64_t read_body_length;                                 /* -1: chunked */
     unsigned connect_timeout_ms;                              /* default 5,000 */
     unsigned timeout_ms;                                      /* whole call; 0: none */
     /* Receives the body; returning false aborts the call with CANCELLED. NULL: it goes to reply.body. */
     bool (*write_body)(void *arg, struct slice piece);
     void *arg;              /* for read_body, write_body */
-    size_t max_reply_bytes; /* default 1 MiB; larger: TOO_LARGE */
-    const bool *cancelled;  /* polled at least every 100 ms; NULL: never */
+    size_t max_reply_bytes; /* default 1 MiB, or no limit with write_body; larger: TOO_LARGE */
+    const bool *cancelled;  /* polled at least every 100 ms (atomically); NULL: never */
+    const char *ca_file;    /* trusted certificates, PEM; NULL: the system's */
 };
 
 struct http_reply {

@@ -1,10 +1,11 @@
-/* An HTTP/1.1 server on libmicrohttpd (whose header only http_server.c includes): one thread a connection, blocking
+/* An HTTP/1.1 server on libmicrohttpd (whose header only base/http_*.c include): one thread a connection, blocking
  * handlers, bounded memory in both directions. A framing guard runs before any handler: more than one Content-Length,
  * a Transfer-Encoding other than exactly "chunked", both together, no or several Host headers, a NUL or control
  * character in target or header: 400 and the connection closes.
  *
- * A request's life: begin -> body (0..n times) -> finish -> done. `begin` may already answer (a refusal: the body is
- * then not read and the connection closes; with "Expect: 100-continue" no byte of it is sent). `finish` must answer.
+ * A request's life: begin -> body (0..n times) -> finish -> done. `begin` may already answer (a refusal: a body
+ * over 1 MiB is then not read and the connection closes; with "Expect: 100-continue" no byte of it is sent). Such early
+ * answers must not be streams. `finish` must answer.
  * `done` is always called last, also when the client went away. */
 #ifndef LOCKSET_BASE_HTTP_SERVER_H
 #define LOCKSET_BASE_HTTP_SERVER_H
@@ -17,10 +18,11 @@ struct http_server;
 struct http_request; /* valid between begin and done; used by its own thread only */
 
 struct http_handler {
-    /* Decide. May set http_request_set_user. */
+    /* Decide. May call http_set_user. */
     void (*begin)(void *context, struct http_request *r);
-    /* A piece of the body, at most 256 KiB. An answer given here (an error) makes the rest be read and dropped, up to
-     * a small bound, then the connection closes. NULL: bodies are collected, see collect_max_bytes. */
+    /* A piece of the body, at most 256 KiB. After an answer given here (an error) a rest of at most 1 MiB is read and
+     * dropped; with a longer one, or an unknown one (chunked), the answer is sent at once and the connection closes.
+     * NULL: bodies are collected, see collect_max_bytes. */
     void (*body)(void *context, struct http_request *r, struct slice piece);
     void (*finish)(void *context, struct http_request *r);
     void (*done)(void *context, struct http_request *r); /* may be NULL */
@@ -68,7 +70,8 @@ struct http_field {
     const char *name, *value;
 };
 
-/* Answers with a copy of `body`. Fields end with name NULL; may be NULL. Content-Length is added; for HEAD the body is
+/* Answers with a copy of `body`. Fields end with name NULL; may be NULL. Content-Length and Date are added (fields of
+ * these names are left out); for HEAD the body is
  * not sent but its length is. */
 void http_answer(struct http_request *r, int status, const struct http_field *fields, struct slice body);
 /* Answers with a stream of exactly `length` bytes (or chunked if length is -1): `read` fills up to max bytes (at most
