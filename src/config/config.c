@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "config/yaml.h"
+#include "config/flatten.h"
 
 enum setting_kind { SETTING_DURATION, SETTING_BYTES, SETTING_BOOL, SETTING_STRING, SETTING_UINT };
 

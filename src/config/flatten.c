@@ -1,4 +1,4 @@
-#include "config/yaml.h"
+#include "config/flatten.h"
 
 #include <yaml.h>
 

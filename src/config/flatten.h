@@ -1,7 +1,7 @@
 /* A YAML file flattened to dotted keys: `key: {probe_interval: 10s}` and `key.probe_interval: 10s` are the same, items
  * of a sequence get their index ("regions.0.name"). */
-#ifndef LOCKSET_CONFIG_YAML_H
-#define LOCKSET_CONFIG_YAML_H
+#ifndef LOCKSET_CONFIG_FLATTEN_H
+#define LOCKSET_CONFIG_FLATTEN_H
 
 #include "base/buf.h"
 
