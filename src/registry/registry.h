@@ -109,6 +109,7 @@ struct registry_region {
     char *state, *cause, *reason, *aws_error;
     int64_t since_ms, last_success_ms; /* 0: never */
     int64_t unavailable_ms;            /* observed unavailability */
+    int64_t deletion_ms;               /* the key's deletion date as DescribeKey last told it; 0: none */
     int64_t epoch;                     /* the last one given out; 0: none yet */
 };
 void registry_region_done(struct registry_region *g);
@@ -127,7 +128,7 @@ struct result registry_get_region(struct registry *r, const char *org, const cha
 struct registry_state_change {
     const char *org, *region;
     const char *state, *cause, *reason, *aws_error; /* cause, aws_error may be NULL */
-    int64_t since_ms, last_success_ms, unavailable_ms;
+    int64_t since_ms, last_success_ms, unavailable_ms, deletion_ms;
     const char *actor; /* "keyring", or who asked */
 };
 /* Persists the state, and an event "state" from the old to the new one, in one transaction. NOT_FOUND. */
