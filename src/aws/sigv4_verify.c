@@ -171,6 +171,19 @@ static enum sigv4_failure read_authorization(struct claim *c, const char *text) 
     return SIGV4_OK;
 }
 
+/* IMF-fixdate, also with the zone as a number (botocore writes "-0000"), or the basic format of x-amz-date. */
+static bool parse_date_header(struct slice date, int64_t *ret_unix_ms) {
+    enum { ZONE_BYTES = 5 };
+    if (is_ok(clock_parse_http(date, ret_unix_ms)) || is_ok(clock_parse_amz(date, ret_unix_ms))) return true;
+    if (date.len <= ZONE_BYTES || date.len > 40) return false;
+    struct slice zone = slice_make(date.data + date.len - ZONE_BYTES, ZONE_BYTES);
+    if (!slice_is(zone, "-0000") && !slice_is(zone, "+0000")) return false;
+    BUF_AUTO(text, 48);
+    buf_append(&text, date.data, date.len - ZONE_BYTES);
+    buf_append_str(&text, "GMT");
+    return is_ok(buf_check(&text)) && is_ok(clock_parse_http(buf_slice(&text), ret_unix_ms));
+}
+
 /* x-amz-date counts, else Date. */
 static enum sigv4_failure read_date(struct claim *c) {
     const char *value = NULL;
@@ -185,8 +198,7 @@ static enum sigv4_failure read_date(struct claim *c) {
     n = count_header(c, "date", &value);
     if (n != 1) REFUSE(SIGV4_MALFORMED, "the request needs exactly one header x-amz-date (or else Date)");
     c->date_header = "date";
-    struct slice date = trim(slice_str(value));
-    if (is_err(clock_parse_http(date, &c->unix_ms)) && is_err(clock_parse_amz(date, &c->unix_ms)))
+    if (!parse_date_header(trim(slice_str(value)), &c->unix_ms))
         REFUSE(SIGV4_MALFORMED, "the header Date is not a date of the form 'Sun, 30 Aug 2015 12:36:00 GMT'");
     return SIGV4_OK;
 }

@@ -14,7 +14,7 @@ static struct slice text(const char *s) {
 
 static void test_parts(void **state) {
     struct arn a;
-    must(arn_parse(text("arn:aws:s3:::bucket/a:b"), &a));
+    ASSERT_OK(arn_parse(text("arn:aws:s3:::bucket/a:b"), &a));
     assert_true(slice_is(a.partition, "aws") && slice_is(a.service, "s3"));
     assert_true(a.region.len == 0 && a.account.len == 0);
     assert_true(slice_is(a.resource, "bucket/a:b"));
@@ -25,7 +25,7 @@ static void test_parts(void **state) {
                                "ARN:aws:", "aws:s3:::x:", "arn:aws:s3:::a b", "arn:aws:s3:::\xc3\xa9", "arn:aws:s3::x"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct arn untouched = {.account = text("untouched")};
-        must_fail(arn_parse(text(bad[i]), &untouched), ERR_INVALID);
+        ASSERT_ERR(INVALID, arn_parse(text(bad[i]), &untouched));
         assert_true(slice_is(untouched.account, "untouched"));
     }
 }
@@ -33,7 +33,7 @@ static void test_parts(void **state) {
 static void test_good_keys(void **state) {
     struct arn_kms_key key;
     enum arn_rule rule = ARN_RULE_MAX;
-    must(arn_check_customer_key(text(GOOD), "us-west-2", &rule, &key));
+    ASSERT_OK(arn_check_customer_key(text(GOOD), "us-west-2", &rule, &key));
     assert_int_equal(rule, ARN_RULE_NONE);
     assert_string_equal(key.partition, "aws");
     assert_string_equal(key.region, "us-west-2");
@@ -43,10 +43,10 @@ static void test_good_keys(void **state) {
     char printed[ARN_KMS_KEY_BYTES];
     arn_print_kms_key(&key, printed);
     assert_string_equal(printed, GOOD);
-    must(arn_check_customer_key(text("arn:aws-cn:kms:cn-north-1:" ACCOUNT ":key/" MRK), "cn-north-1", NULL, NULL));
-    must(arn_check_customer_key(text("arn:aws-us-gov:kms:us-gov-west-1:" ACCOUNT ":key/" MRK), "us-gov-west-1", NULL,
-                                NULL));
-    must(arn_parse_kms_key(text("arn:aws:kms:eu-central-1:" ACCOUNT ":key/" UUID), &key));
+    ASSERT_OK(arn_check_customer_key(text("arn:aws-cn:kms:cn-north-1:" ACCOUNT ":key/" MRK), "cn-north-1", NULL, NULL));
+    ASSERT_OK(arn_check_customer_key(text("arn:aws-us-gov:kms:us-gov-west-1:" ACCOUNT ":key/" MRK), "us-gov-west-1",
+                                     NULL, NULL));
+    ASSERT_OK(arn_parse_kms_key(text("arn:aws:kms:eu-central-1:" ACCOUNT ":key/" UUID), &key));
     assert_false(key.is_multi_region);
 }
 
@@ -112,12 +112,12 @@ static void test_refused(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         enum arn_rule rule = ARN_RULE_MAX;
         struct arn_kms_key key = {.id = "untouched"};
-        must_fail(arn_check_customer_key(text(refused[i].text), "us-west-2", &rule, &key), ERR_INVALID);
+        ASSERT_ERR(INVALID, arn_check_customer_key(text(refused[i].text), "us-west-2", &rule, &key));
         if (rule != refused[i].rule)
             fail_msg("'%s': rule %s instead of %s", refused[i].text, arn_rule_name(rule),
                      arn_rule_name(refused[i].rule));
-        must_hold(err_detail(), refused[i].words);
-        must_hold(err_detail(), refused[i].mend);
+        MUST_HOLD(err_detail(), refused[i].words);
+        MUST_HOLD(err_detail(), refused[i].mend);
         assert_string_equal(key.id, "untouched");
     }
 }
@@ -159,7 +159,7 @@ static void test_long_texts(void **state) {
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         AUTO_FREE char *arn = str_format(forms[i].format, many);
 #pragma GCC diagnostic pop
-        must_fail(arn_check_customer_key(text(arn), "us-west-2", NULL, NULL), ERR_INVALID);
+        ASSERT_ERR(INVALID, arn_check_customer_key(text(arn), "us-west-2", NULL, NULL));
         const char *detail = err_detail();
         size_t n = strlen(detail), m = strlen(forms[i].end);
         if (n < m || strcmp(detail + n - m, forms[i].end) != 0)
@@ -169,35 +169,35 @@ static void test_long_texts(void **state) {
     for (size_t i = 0; i < 2999; i++)
         huge[i] = 'a';
     enum arn_rule rule;
-    must_fail(arn_check_customer_key(text(huge), "us-west-2", &rule, NULL), ERR_INVALID);
+    ASSERT_ERR(INVALID, arn_check_customer_key(text(huge), "us-west-2", &rule, NULL));
     assert_int_equal(rule, ARN_RULE_CHARACTERS);
 }
 
 static void test_control_characters_are_not_repeated(void **state) {
-    must_fail(arn_check_customer_key(text("a\x1b[31m\x07"), "us-west-2", NULL, NULL), ERR_INVALID);
+    ASSERT_ERR(INVALID, arn_check_customer_key(text("a\x1b[31m\x07"), "us-west-2", NULL, NULL));
     for (const char *p = err_detail(); *p; p++)
         assert_true(*p >= ' ' && *p <= '~');
-    must_fail(arn_check_customer_key(slice_make(GOOD "\0", sizeof GOOD), "us-west-2", NULL, NULL), ERR_INVALID);
+    ASSERT_ERR(INVALID, arn_check_customer_key(slice_make(GOOD "\0", sizeof GOOD), "us-west-2", NULL, NULL));
 }
 
 static void test_replica(void **state) {
     struct arn_kms_key key, replica = {.id = "untouched"};
-    must(arn_parse_kms_key(text(GOOD), &key));
-    must(arn_replica(&key, "us-east-1", &replica));
+    ASSERT_OK(arn_parse_kms_key(text(GOOD), &key));
+    ASSERT_OK(arn_replica(&key, "us-east-1", &replica));
     char printed[ARN_KMS_KEY_BYTES];
     arn_print_kms_key(&replica, printed);
     assert_string_equal(printed, "arn:aws:kms:us-east-1:" ACCOUNT ":key/" MRK);
-    must(arn_replica(&key, "us-west-2", &replica));
+    ASSERT_OK(arn_replica(&key, "us-west-2", &replica));
     arn_print_kms_key(&replica, printed);
     assert_string_equal(printed, GOOD);
     struct arn_kms_key untouched = {.id = "untouched"};
-    must_fail(arn_replica(&key, "cn-north-1", &untouched), ERR_INVALID);
-    must_hold(err_detail(), "partition");
-    must_fail(arn_replica(&key, "somewhere", &untouched), ERR_INVALID);
-    must_fail(arn_replica(&key, "", &untouched), ERR_INVALID);
-    must(arn_parse_kms_key(text("arn:aws:kms:us-west-2:" ACCOUNT ":key/" UUID), &key));
-    must_fail(arn_replica(&key, "us-east-1", &untouched), ERR_INVALID);
-    must_hold(err_detail(), "single-Region");
+    ASSERT_ERR(INVALID, arn_replica(&key, "cn-north-1", &untouched));
+    MUST_HOLD(err_detail(), "partition");
+    ASSERT_ERR(INVALID, arn_replica(&key, "somewhere", &untouched));
+    ASSERT_ERR(INVALID, arn_replica(&key, "", &untouched));
+    ASSERT_OK(arn_parse_kms_key(text("arn:aws:kms:us-west-2:" ACCOUNT ":key/" UUID), &key));
+    ASSERT_ERR(INVALID, arn_replica(&key, "us-east-1", &untouched));
+    MUST_HOLD(err_detail(), "single-Region");
     assert_string_equal(untouched.id, "untouched");
 }
 
@@ -217,12 +217,11 @@ static void test_regions(void **state) {
     assert_null(arn_partition_of_region(text("nowhere")));
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts),      cmocka_unit_test(test_good_keys),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_rules_are_covered),
-        cmocka_unit_test(test_long_texts), cmocka_unit_test(test_control_characters_are_not_repeated),
-        cmocka_unit_test(test_replica),    cmocka_unit_test(test_regions),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_parts),      cmocka_unit_test(test_good_keys),
+    cmocka_unit_test(test_refused),    cmocka_unit_test(test_rules_are_covered),
+    cmocka_unit_test(test_long_texts), cmocka_unit_test(test_control_characters_are_not_repeated),
+    cmocka_unit_test(test_replica),    cmocka_unit_test(test_regions),
+};
+
+TEST_MAIN(tests)

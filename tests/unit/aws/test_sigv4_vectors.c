@@ -42,7 +42,7 @@ static void vector_done(struct vector *v) {
 static char *read_text(const char *name, const char *file) {
     AUTO_FREE char *path = str_format("%s/%s/%s", folder, name, file);
     BUF_AUTO(content, FILE_MAX);
-    must(file_read(path, FILE_MAX, &content));
+    ASSERT_OK(file_read(path, FILE_MAX, &content));
     return buf_take_str(&content);
 }
 
@@ -93,32 +93,32 @@ static int64_t parse_time(const char *iso) {
     for (const char *p = iso; *p; p++)
         if (*p != '-' && *p != ':') buf_append_byte(&basic, (uint8_t)*p);
     int64_t unix_ms = 0;
-    must(clock_parse_amz(buf_slice(&basic), &unix_ms));
+    ASSERT_OK(clock_parse_amz(buf_slice(&basic), &unix_ms));
     return unix_ms;
 }
 
 static void parse_context(struct vector *v) {
     AUTO_FREE char *text = read_text(v->name, "context.json");
-    must(json_parse_object(slice_str(text), &v->context));
+    ASSERT_OK(json_parse_object(slice_str(text), &v->context));
     json_t *credentials = NULL;
     const char *timestamp = NULL;
     bool normalize = true;
     v->token = "";
-    must(json_get_object(v->context, "credentials", &credentials));
-    must(json_get_str(credentials, "access_key_id", &v->access_key));
-    must(json_get_str(credentials, "secret_access_key", &v->secret_key));
-    must(json_opt_str(credentials, "token", &v->token));
-    must(json_get_str(v->context, "region", &v->region));
-    must(json_get_str(v->context, "service", &v->service));
-    must(json_get_str(v->context, "timestamp", &timestamp));
-    must(json_get_int(v->context, "expiration_in_seconds", 1, SIGV4_MAX_PRESIGN_S, &v->expires_s));
-    must(json_opt_bool(v->context, "normalize", &normalize));
-    must(json_opt_bool(v->context, "sign_body", &v->signs_body));
-    must(json_opt_bool(v->context, "omit_session_token", &v->leaves_token_out));
+    ASSERT_OK(json_get_object(v->context, "credentials", &credentials));
+    ASSERT_OK(json_get_str(credentials, "access_key_id", &v->access_key));
+    ASSERT_OK(json_get_str(credentials, "secret_access_key", &v->secret_key));
+    ASSERT_OK(json_opt_str(credentials, "token", &v->token));
+    ASSERT_OK(json_get_str(v->context, "region", &v->region));
+    ASSERT_OK(json_get_str(v->context, "service", &v->service));
+    ASSERT_OK(json_get_str(v->context, "timestamp", &timestamp));
+    ASSERT_OK(json_get_int(v->context, "expiration_in_seconds", 1, SIGV4_MAX_PRESIGN_S, &v->expires_s));
+    ASSERT_OK(json_opt_bool(v->context, "normalize", &normalize));
+    ASSERT_OK(json_opt_bool(v->context, "sign_body", &v->signs_body));
+    ASSERT_OK(json_opt_bool(v->context, "omit_session_token", &v->leaves_token_out));
     v->unix_ms = parse_time(timestamp);
     v->request.path_rule = normalize ? SIGV4_PATH_DEFAULT : SIGV4_PATH_KEPT;
     uint8_t hash[SHA256_BYTES];
-    must(sha256(slice_str(v->body), hash));
+    ASSERT_OK(sha256(slice_str(v->body), hash));
     BUF_AUTO(hex, 65);
     hex_encode(slice_make(hash, sizeof hash), &hex);
     mem_copy(v->payload_hash, buf_str(&hex), sizeof v->payload_hash);
@@ -167,7 +167,7 @@ static void must_verify(struct vector *v, const struct sigv4_request *r, enum si
                                   .lookup = lookup,
                                   .arg = v};
     struct sigv4_verified verified;
-    must(sigv4_verify(r, &expect, &verified));
+    ASSERT_OK(sigv4_verify(r, &expect, &verified));
     if (verified.failure != wanted)
         fail_msg("%s: %s instead of %s: %s", v->name, sigv4_failure_name(verified.failure), sigv4_failure_name(wanted),
                  verified.detail);
@@ -177,7 +177,7 @@ static void must_verify(struct vector *v, const struct sigv4_request *r, enum si
 static void run_header(struct vector *v) {
     struct sigv4_signer signer = signer_of(v);
     AUTO(sigv4_signed_done) struct sigv4_signed made = {0};
-    must(sigv4_sign(&signer, &v->request, &made));
+    ASSERT_OK(sigv4_sign(&signer, &v->request, &made));
     must_equal_stages(v, "header", &made);
     BUF_AUTO(text, FILE_MAX);
     buf_printf(&text, "%s\n%s\n", v->first_line, v->headers);
@@ -207,7 +207,7 @@ static void run_header(struct vector *v) {
 static void run_query(struct vector *v) {
     struct sigv4_signer signer = signer_of(v);
     AUTO(sigv4_signed_done) struct sigv4_signed made = {0};
-    must(sigv4_presign(&signer, &v->request, (unsigned)v->expires_s, &made));
+    ASSERT_OK(sigv4_presign(&signer, &v->request, (unsigned)v->expires_s, &made));
     must_equal_stages(v, "query", &made);
     struct sigv4_request r = v->request;
     r.query = buf_slice(&made.query);
