@@ -1,0 +1,46 @@
+# A thin front door: Meson and ninja do the building, scripts/ the rest. `make help` lists the targets.
+BUILD := build
+OBJ   := $(BUILD)/obj
+ASAN  := $(BUILD)/asan
+
+.DEFAULT_GOAL := all
+.PHONY: all deps demo test test-unit test-e2e test-long fuzz lint format bench clean help
+
+all: deps ## build everything into build/
+	@scripts/build $(OBJ)
+
+deps: ## install what the build needs (Debian packages; libchdb and test data from npm)
+	@scripts/bootstrap
+
+demo: all ## the whole idea on real data; DEMO_EXIT=1 ends by itself
+	@scripts/demo
+
+test: all ## lint, unit tests under sanitizers, end-to-end tests; ends with "N passed, N failed"
+	@scripts/test
+
+test-unit: all ## only the unit tests, under ASan and UBSan
+	@scripts/test unit
+
+test-e2e: all ## only the end-to-end tests
+	@scripts/test e2e
+
+test-long: all ## the long kill and fuzz loops
+	@scripts/test long
+
+fuzz: all ## every fuzzer for FUZZ_SECONDS (default 60) each
+	@scripts/fuzz
+
+lint: deps ## layers, banned functions, sizes, formatting, cppcheck, clang-tidy
+	@scripts/lint
+
+format: ## clang-format over the tree
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+bench: all ## what is measured, beside its peers
+	@scripts/bench
+
+clean: ## remove what was built (downloaded dependencies stay)
+	@rm -rf $(OBJ) $(ASAN) $(BUILD)/fuzz $(BUILD)/lockset* $(BUILD)/tests
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
