@@ -3,7 +3,7 @@
 #include <expat.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 16, ELEMENTS_MAX = 20000, TEXT_MAX_BYTES = 64 * 1024 * 1024 };
+enum { DEPTH_MAX = 16, ELEMENTS_MAX = 64000, TEXT_MAX_BYTES = 64 * 1024 * 1024 };
 
 /* Writer. */
 

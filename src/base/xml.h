@@ -1,5 +1,6 @@
 /* XML for S3: a writer that appends to a buffer, and a reader into a small tree through expat (whose header only xml.c
- * includes). The reader refuses DOCTYPE, depth over 16 and more than 20,000 elements. Not thread-safe; one owner. */
+ * includes). The reader refuses DOCTYPE, depth over 16 and more than 64,000 elements (S3: 10,000 parts of up to five
+ * each). Not thread-safe; one owner. */
 #ifndef LOCKSET_BASE_XML_H
 #define LOCKSET_BASE_XML_H
 

@@ -1,0 +1,165 @@
+/* The gateway's library with fixed test keys instead of a keyring, for tests with real S3 clients. Not installed.
+ *
+ *     gateway-harness --store DIR [--listen 127.0.0.1:0] --access-key A --secret-key S [--lease-ms N] [--bucket B]
+ *
+ * Prints "ready: http://127.0.0.1:PORT", then obeys lines on stdin and answers each with one line:
+ *
+ *     arm MS       the lease now ends in MS milliseconds      -> armed
+ *     end          ends the lease, as the keyring's END does  -> ended
+ *     epoch A S    the next epoch, with new credentials       -> ready: http://127.0.0.1:PORT (a new port)
+ *     stop         stops serving, closes the store, exits 0   -> stopped
+ *
+ * End of file on stdin means no more orders; it then serves until it is killed. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/http_server.h"
+#include "base/log.h"
+#include "gateway/gateway.h"
+
+#define KEY_ARN "arn:aws:kms:us-west-2:111122223333:key/mrk-00000000000000000000000000000001"
+
+struct harness {
+    const char *store_dir, *host, *bucket;
+    unsigned port;
+    int64_t lease_ms;
+    struct gateway_credentials credentials;
+    struct lease *lease;
+    struct store *store;
+    struct gateway *gateway;
+    uint64_t epoch;
+};
+
+static void copy_text(char *to, size_t size, const char *from) {
+    if (strlen(from) >= size) {
+        fprintf(stderr, "too long: a credential of more than %zu bytes\n", size - 1);
+        exit(2);
+    }
+    mem_copy(to, from, strlen(from) + 1);
+}
+
+static void parse_listen(struct harness *h, const char *text) {
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL) {
+        fprintf(stderr, "--listen must be host:port\n");
+        exit(2);
+    }
+    h->host = str_ndup(text, (size_t)(colon - text));
+    h->port = (unsigned)strtoul(colon + 1, NULL, 10);
+}
+
+static void parse(struct harness *h, int argc, char **argv) {
+    for (int i = 1; i + 1 < argc; i += 2) {
+        const char *name = argv[i], *value = argv[i + 1];
+        if (strcmp(name, "--store") == 0)
+            h->store_dir = value;
+        else if (strcmp(name, "--listen") == 0)
+            parse_listen(h, value);
+        else if (strcmp(name, "--access-key") == 0)
+            copy_text(h->credentials.access_key, sizeof h->credentials.access_key, value);
+        else if (strcmp(name, "--secret-key") == 0)
+            copy_text(h->credentials.secret_key, sizeof h->credentials.secret_key, value);
+        else if (strcmp(name, "--lease-ms") == 0)
+            h->lease_ms = strtoll(value, NULL, 10);
+        else if (strcmp(name, "--bucket") == 0)
+            h->bucket = value;
+        else {
+            fprintf(stderr, "unknown option %s\n", name);
+            exit(2);
+        }
+    }
+    if (h->store_dir == NULL || h->credentials.access_key[0] == '\0' || h->credentials.secret_key[0] == '\0') {
+        fprintf(stderr, "usage: gateway-harness --store DIR --access-key A --secret-key S [--listen HOST:PORT] "
+                        "[--lease-ms N] [--bucket B]\n");
+        exit(2);
+    }
+}
+
+static void arm(struct harness *h, int64_t ms) {
+    lease_arm(h->lease, clock_boottime_ns() + ms * NS_PER_MS);
+}
+
+static struct result open_all(struct harness *h) {
+    uint8_t id[LEASE_BRANCH_ID_BYTES], branch[KEY_BYTES], names[KEY_BYTES];
+    memset(id, 0x22, sizeof id);
+    memset(branch, 0x33, sizeof branch);
+    memset(names, 0x11, sizeof names);
+    TRY(lease_new("o00000000000000000001", "us-west-2", KEY_ARN, &h->lease));
+    TRY(lease_set_names(h->lease, slice_make(names, sizeof names)));
+    TRY(lease_set_branch(h->lease, id, slice_make(branch, sizeof branch)));
+    TRY(lease_set_active(h->lease, id));
+    arm(h, h->lease_ms);
+    TRY(file_make_dirs(h->store_dir));
+    const struct store_options store = {.dir = h->store_dir, .bucket = h->bucket, .lease = h->lease};
+    TRY(store_open(&store, &h->store));
+    const struct gateway_options gateway = {.store = h->store,
+                                            .lease = h->lease,
+                                            .region = "us-west-2",
+                                            .bucket = h->bucket,
+                                            .key_arn = KEY_ARN,
+                                            .bucket_created_ms = clock_unix_ms()};
+    return gateway_new(&gateway, &h->gateway);
+}
+
+static struct result serve(struct harness *h) {
+    int fd = -1;
+    unsigned port = 0;
+    TRY(http_listen_tcp(h->host, h->port, &fd, &port));
+    TRY(gateway_serve(h->gateway, ++h->epoch, fd, &h->credentials));
+    printf("ready: http://%s:%u\n", h->host, port);
+    return OK;
+}
+
+static struct result obey(struct harness *h, char *line) {
+    char *saved = NULL, *word = strtok_r(line, " \n", &saved);
+    char *first = strtok_r(NULL, " \n", &saved), *second = strtok_r(NULL, " \n", &saved);
+    if (word == NULL) return OK;
+    if (strcmp(word, "arm") == 0 && first != NULL) {
+        arm(h, strtoll(first, NULL, 10));
+        printf("armed\n");
+    } else if (strcmp(word, "end") == 0) {
+        lease_end(h->lease);
+        printf("ended\n");
+    } else if (strcmp(word, "epoch") == 0 && second != NULL) {
+        copy_text(h->credentials.access_key, sizeof h->credentials.access_key, first);
+        copy_text(h->credentials.secret_key, sizeof h->credentials.secret_key, second);
+        h->port = 0;
+        return serve(h);
+    } else if (strcmp(word, "stop") == 0) {
+        gateway_free(h->gateway);
+        store_close(h->store);
+        lease_free(h->lease);
+        printf("stopped\n");
+        exit(0);
+    } else {
+        printf("unknown order\n");
+    }
+    return OK;
+}
+
+static void die(const char *what) {
+    fprintf(stderr, "%s: %s\n", what, err_detail());
+    exit(1);
+}
+
+int main(int argc, char **argv) {
+    const int64_t year_ms = 365LL * 24 * 3600 * 1000;
+    struct harness h = {.host = "127.0.0.1", .lease_ms = year_ms, .bucket = "lockset"};
+    signal(SIGPIPE, SIG_IGN);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    log_start("gateway-harness", LOG_WARN);
+    parse(&h, argc, argv);
+    if (is_err(secret_start(1 << 20, true))) die("secret memory");
+    if (is_err(open_all(&h))) die("store");
+    if (is_err(serve(&h))) die("listener");
+    char line[256];
+    while (fgets(line, sizeof line, stdin) != NULL)
+        if (is_err(obey(&h, line))) die("order");
+    for (;;)
+        pause();
+}
