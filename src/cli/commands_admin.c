@@ -143,7 +143,10 @@ static struct result run_key_check(const struct args *a) {
 /* Prints the document as it is: what a customer pastes into a key's policy. */
 static struct result run_key_policy(const struct args *a) {
     const char *format = args_has(a, "--format") ? args_get(a, "--format") : "policy";
-    AUTO_FREE char *path = path_of("/v1/admin/key-policy?format=$1", format, "");
+    const char *account = args_get(a, "--account");
+    AUTO_FREE char *path =
+        path_of(account ? "/v1/admin/key-policy?format=$1&account=$2" : "/v1/admin/key-policy?format=$1", format,
+                account ? account : "");
     AUTO(client_answer_done) struct client_answer answer = {0};
     bool printed;
     TRY(ask(a, "GET", path, NULL, &answer, &printed));
@@ -181,6 +184,10 @@ const struct command admin_commands[] = {
     {"key check", "ARN", "Runs all checks on a customer's key and creates nothing.",
      (const struct args_option[]){REGION_OPTION, END}, false, run_key_check},
     {"key policy", "", "Prints the key policy that a customer grants to this service.",
-     (const struct args_option[]){{"--format", "FORMAT", "statement or policy", "policy"}, END}, false, run_key_policy},
+     (const struct args_option[]){
+         {"--format", "FORMAT", "statement or policy", "policy"},
+         {"--account", "ID", "the customer's account, so that the policy keeps the key in its hands", NULL},
+         END},
+     false, run_key_policy},
     {NULL, NULL, NULL, NULL, false, NULL},
 };

@@ -17,7 +17,9 @@ static void print_help(void) {
         printf("\n%s:\n", titles[t]);
         for (const struct command *c = tables[t]; c->name; c++) {
             AUTO_FREE char *left = str_format("%s %s", c->name, c->positional);
-            printf("  %-34s %.*s\n", left, (int)strcspn(c->summary, ".\n"), c->summary);
+            const char *end = strstr(c->summary, ". ");
+            size_t len = end ? (size_t)(end - c->summary) : strlen(c->summary) - 1; /* without the full stop */
+            printf("  %-34s %.*s\n", left, (int)len, c->summary);
         }
     }
     printf("\n`lockset COMMAND --help` tells more. Exit codes: 0 done, 1 failed, 2 wrong usage.\n");
