@@ -1,0 +1,165 @@
+/* lockset-gateway: the process that can turn one organization's sealed objects into plaintext, for as long as the
+ * keyring's lease lasts.
+ *
+ *     lockset-gateway --config FILE --org ID --region NAME --store DIR --key-arn ARN
+ *
+ * Descriptor 3 is the control socket to the keyring (keys/wire.h), descriptor 4 the one to the supervisor, which
+ * announces engines (gateway/handover.h). */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "config/config.h"
+#include "gateway/confine.h"
+#include "gateway/gateway.h"
+#include "gateway/handover.h"
+#include "gateway/keyring_link.h"
+#include "keys/deadman.h"
+#include "keys/wire.h"
+
+enum {
+    KEYRING_FD = 3,
+    SUPERVISOR_FD = 4,
+    SECRET_HEAP_BYTES = 4 * 1024 * 1024,
+    LISTENER_TIMEOUT_MS = 60 * 1000,
+    READY_TIMEOUT_MS = 5000,
+};
+
+struct options {
+    const char *config, *org, *region, *store, *key_arn;
+};
+
+static struct result parse_options(int argc, char **argv, struct options *ret) {
+    struct options o = {0};
+    const struct {
+        const char *name;
+        const char **value;
+    } known[] = {{"--config", &o.config},
+                 {"--org", &o.org},
+                 {"--region", &o.region},
+                 {"--store", &o.store},
+                 {"--key-arn", &o.key_arn}};
+    for (int i = 1; i < argc; i += 2) {
+        bool found = false;
+        for (size_t k = 0; k < ARRAY_LEN(known); k++) {
+            if (strcmp(argv[i], known[k].name) != 0) continue;
+            found = true;
+            CHECK(i + 1 < argc, ERR_INVALID, "%s needs a value", argv[i]);
+            *known[k].value = argv[i + 1];
+        }
+        CHECK(found, ERR_INVALID, "unknown option %s", argv[i]);
+    }
+    CHECK(o.org != NULL && o.region != NULL && o.store != NULL && o.key_arn != NULL, ERR_INVALID,
+          "--org, --region, --store and --key-arn are needed; only the supervisor starts this program");
+    *ret = o;
+    return OK;
+}
+
+static enum log_level level_named(const char *name) {
+    if (strcmp(name, "debug") == 0) return LOG_DEBUG;
+    if (strcmp(name, "warn") == 0) return LOG_WARN;
+    if (strcmp(name, "error") == 0) return LOG_ERROR;
+    return LOG_INFO;
+}
+
+static struct result start_log(const char *config_file) {
+    enum log_level level = LOG_INFO;
+    if (config_file != NULL) {
+        AUTO(config_free_auto) struct config *config = NULL;
+        TRY(config_load(config_file, NULL, 0, &config));
+        if (config->log_level != NULL) level = level_named(config->log_level);
+    }
+    log_start("gateway", level);
+    return OK;
+}
+
+/* When the organization's folder was made: what ListBuckets shows as the bucket's creation. */
+static int64_t folder_created_ms(const char *dir) {
+    struct statx s;
+    if (statx(AT_FDCWD, dir, 0, STATX_BTIME | STATX_MTIME, &s) != 0) return clock_unix_ms();
+    const struct statx_timestamp *t = (s.stx_mask & STATX_BTIME) ? &s.stx_btime : &s.stx_mtime;
+    return t->tv_sec * 1000 + t->tv_nsec / NS_PER_MS;
+}
+
+/* One engine: its listener taken, served, its credentials told. */
+static struct result serve_engine(struct gateway *g, uint64_t epoch, int engine_fd) {
+    int listen_fd = -1;
+    unsigned port = 0;
+    TRY(handover_take_listener(engine_fd, LISTENER_TIMEOUT_MS, &listen_fd, &port));
+    struct gateway_credentials credentials;
+    struct result r = gateway_credentials_random(&credentials);
+    if (is_err(r)) {
+        close(listen_fd);
+        return r;
+    }
+    r = gateway_serve(g, epoch, listen_fd, &credentials);
+    if (is_ok(r)) r = handover_answer(engine_fd, epoch, &credentials);
+    wipe(&credentials, sizeof credentials);
+    if (is_ok(r)) log_info("engine.served", KVI("epoch", epoch), KVI("port", port));
+    return r;
+}
+
+static struct result serve_engines(struct gateway *g) {
+    for (;;) {
+        uint64_t epoch = 0;
+        int engine_fd = -1;
+        struct result r = handover_next_engine(SUPERVISOR_FD, &epoch, &engine_fd);
+        if (is_ok(r)) {
+            r = serve_engine(g, epoch, engine_fd);
+            close(engine_fd);
+        } else if (r.code != ERR_PEER && r.code != ERR_TIMEOUT) {
+            return r;
+        }
+        if (is_err(r))
+            log_warn("engine.not_served", KVI("epoch", epoch), KV("error", err_name(r.code)),
+                     KV("detail", err_detail()));
+    }
+}
+
+static struct result run(const struct options *o) {
+    struct lease *lease = NULL;
+    TRY(lease_new(o->org, o->region, o->key_arn, &lease));
+    struct keyring_link *keyring = NULL;
+    TRY(keyring_link_start(KEYRING_FD, lease, &keyring));
+    TRY(keyring_link_wait(keyring));
+    TRY(file_make_dirs(o->store));
+    struct store *store = NULL;
+    TRY(store_open(&(struct store_options){.dir = o->store, .bucket = "lockset", .lease = lease}, &store));
+    struct gateway *g = NULL;
+    const struct gateway_options options = {.store = store,
+                                            .lease = lease,
+                                            .region = o->region,
+                                            .key_arn = o->key_arn,
+                                            .bucket_created_ms = folder_created_ms(o->store)};
+    TRY(gateway_new(&options, &g));
+    TRY(wire_send_ready(KEYRING_FD, READY_TIMEOUT_MS));
+    log_info("gateway.ready", KV("org", o->org), KV("region", o->region));
+    return serve_engines(g);
+}
+
+static struct result start(int argc, char **argv, struct options *o) {
+    TRY(deadman_start(DEADMAN_FIRST_MS));
+    TRY(secret_start(SECRET_HEAP_BYTES, false));
+    TRY(parse_options(argc, argv, o));
+    TRY(start_log(o->config));
+    TRY(confine_process());
+    return OK;
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN);
+    log_start("gateway", LOG_INFO);
+    struct options options = {0};
+    struct result r = start(argc, argv, &options);
+    if (is_ok(r)) r = run(&options);
+    /* Only failures come here: the end of the lease and of the supervisor end the process by themselves. */
+    log_error("gateway.stopped", KV("error", err_name(r.code)), KV("detail", err_detail()));
+    _exit(1);
+}
