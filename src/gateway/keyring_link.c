@@ -32,7 +32,7 @@ struct keyring_link {
 static void answer_fetches(struct keyring_link *k, const uint8_t *id, enum err_code code) {
     pthread_mutex_lock(&k->lock);
     for (struct fetch *f = k->fetches; f != NULL; f = f->next) {
-        if (f->answered || memcmp(f->id, id, sizeof f->id) != 0) continue;
+        if (f->answered || !slice_equal(slice_make(f->id, sizeof f->id), slice_make(id, sizeof f->id))) continue;
         f->answered = true;
         f->code = code;
     }

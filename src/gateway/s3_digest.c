@@ -101,11 +101,13 @@ bool s3_digest_finish(struct s3_digest *d, struct s3_refusal *refusal) {
     uint8_t sha[SHA256_BYTES], md5[MD5_BYTES];
     if (d->sha256 != NULL && is_err(digest_finish(d->sha256, sha))) return failed_hashing(refusal);
     if (d->md5 != NULL && is_err(digest_finish(d->md5, md5))) return failed_hashing(refusal);
-    if (d->checks_sha256 && memcmp(sha, d->want_sha256, sizeof sha) != 0)
+    if (d->checks_sha256 && !secret_equal(slice_make(sha, sizeof sha), slice_make(d->want_sha256, sizeof sha)))
         return refuse(refusal, S3_ERR_CONTENT_SHA256_MISMATCH);
-    if (d->checks_checksum_sha256 && memcmp(sha, d->want_checksum_sha256, sizeof sha) != 0)
+    if (d->checks_checksum_sha256 &&
+        !secret_equal(slice_make(sha, sizeof sha), slice_make(d->want_checksum_sha256, sizeof sha)))
         return refuse(refusal, S3_ERR_BAD_DIGEST);
-    if (d->md5 != NULL && memcmp(md5, d->want_md5, sizeof md5) != 0) return refuse(refusal, S3_ERR_BAD_DIGEST);
+    if (d->md5 != NULL && !secret_equal(slice_make(md5, sizeof md5), slice_make(d->want_md5, sizeof md5)))
+        return refuse(refusal, S3_ERR_BAD_DIGEST);
     if (d->checks_crc32 && d->crc32 != d->want_crc32) return refuse(refusal, S3_ERR_BAD_DIGEST);
     return true;
 }
