@@ -1,0 +1,31 @@
+/* The operations. Each reads c->input and sets c->output (none: an empty body) or refuses; a failure without a refusal
+ * is an internal one.
+ * Source: https://docs.aws.amazon.com/kms/latest/APIReference/API_Operations.html */
+#ifndef LOCKSET_KMS_OPERATIONS_H
+#define LOCKSET_KMS_OPERATIONS_H
+
+#include "kms/call.h"
+
+struct kmsd_operation {
+    const char *name;
+    struct result (*run)(struct kmsd_call *c);
+};
+/* NULL if it isn't served. */
+const struct kmsd_operation *kmsd_operation_find(const char *name);
+
+struct result kmsd_create_key(struct kmsd_call *c);
+struct result kmsd_replicate_key(struct kmsd_call *c);
+struct result kmsd_describe_key(struct kmsd_call *c);
+struct result kmsd_enable_key(struct kmsd_call *c);
+struct result kmsd_disable_key(struct kmsd_call *c);
+struct result kmsd_schedule_key_deletion(struct kmsd_call *c);
+struct result kmsd_cancel_key_deletion(struct kmsd_call *c);
+struct result kmsd_put_key_policy(struct kmsd_call *c);
+struct result kmsd_get_key_policy(struct kmsd_call *c);
+struct result kmsd_list_keys(struct kmsd_call *c);
+struct result kmsd_encrypt(struct kmsd_call *c);
+struct result kmsd_decrypt(struct kmsd_call *c);
+struct result kmsd_generate_data_key(struct kmsd_call *c);
+struct result kmsd_generate_data_key_without_plaintext(struct kmsd_call *c);
+
+#endif
