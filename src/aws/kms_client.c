@@ -188,6 +188,7 @@ static void no_answer(struct kms_answer *a, struct result r) {
         a->error = KMS_CANCELLED;
         break;
     case ERR_UNREACHABLE:
+    case ERR_PEER: /* broken off, or no HTTP at all */
         a->error = KMS_UNREACHABLE;
         break;
     default:
