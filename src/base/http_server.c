@@ -139,10 +139,15 @@ static enum MHD_Result request_body(struct http_request *r, struct slice data) {
     return r->answered && !was_answered ? settle_early_answer(r) : MHD_YES;
 }
 
-static bool client_hung_up(struct http_request *r) {
+int http_client_fd(const struct http_request *r) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+static bool client_hung_up(struct http_request *r) {
+    int fd = http_client_fd(r);
     uint8_t byte;
-    return info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return fd >= 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 static enum MHD_Result request_finish(struct http_request *r) {

@@ -35,8 +35,8 @@ struct http_server_options {
     size_t collect_max_bytes; /* without body(): the largest body; larger ones get 413 through `too_large` */
     void (*too_large)(void *context, struct http_request *r); /* answers 413 in the service's own shape */
     void (*bad_framing)(void *context, struct http_request *r, const char *why); /* answers 400; NULL: plain text */
-    unsigned max_connections;                                                    /* default 1024 */
-    unsigned idle_timeout_s; /* default 75; a client that sends or reads nothing for so long is dropped */
+    unsigned max_connections; /* default 1024; one more is closed at once, without an answer */
+    unsigned idle_timeout_s;  /* default 75; a client that sends or reads nothing for so long is dropped */
     const char *tls_cert_pem, *tls_key_pem; /* both or none */
 };
 
@@ -63,6 +63,9 @@ int64_t http_content_length(const struct http_request *r);
 const char *http_query_param(struct http_request *r, const char *name);
 void http_set_user(struct http_request *r, void *user);
 void *http_user(const struct http_request *r);
+/* The client's socket, for a look whether it is still there (poll for POLLRDHUP) while a handler works; never to be
+ * read, written, closed or kept beyond `done`. -1 if there is none. */
+int http_client_fd(const struct http_request *r);
 /* Has an answer been given? */
 bool http_answered(const struct http_request *r);
 
