@@ -1,0 +1,393 @@
+#include "store/level.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+enum { BUCKETS = ARRAY_LEN(((struct level_cache *)NULL)->buckets) };
+
+/* ---- Entries ---- */
+
+static int compare(const char *a, size_t a_len, const char *b, size_t b_len) {
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    if (order != 0) return order;
+    return a_len < b_len ? -1 : a_len > b_len;
+}
+
+static void stale_free(struct level_stale *s) {
+    while (s) {
+        struct level_stale *next = s->next;
+        mem_free(s->file);
+        mem_free(s);
+        s = next;
+    }
+}
+
+static void entry_free(struct level_entry *e) {
+    stale_free(e->stale);
+    mem_free(e);
+}
+
+size_t level_position(const struct level *l, struct slice name) {
+    size_t low = 0, high = l->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct level_entry *e = l->entries[middle];
+        if (compare(e->name, e->len, (const char *)name.data, name.len) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool entry_is(const struct level_entry *e, struct slice name) {
+    return slice_equal(slice_make(e->name, e->len), name);
+}
+
+struct level_entry *level_find(const struct level *l, struct slice name) {
+    size_t at = level_position(l, name);
+    return at < l->count && entry_is(l->entries[at], name) ? l->entries[at] : NULL;
+}
+
+static struct level_entry *entry_new(struct slice name, bool is_folder) {
+    struct level_entry *e = mem_alloc(sizeof *e + name.len + 1);
+    e->is_folder = is_folder;
+    e->len = name.len;
+    mem_copy(e->name, name.data, name.len);
+    return e;
+}
+
+static void make_room(struct level *l) {
+    if (l->count < l->capacity) return;
+    l->capacity = l->capacity ? l->capacity * 2 : 16;
+    l->entries = mem_resize(l->entries, l->capacity * sizeof(struct level_entry *));
+}
+
+struct level_entry *level_add(struct level_cache *c, struct level *l, struct slice name, bool is_folder) {
+    size_t at = level_position(l, name);
+    if (at < l->count && entry_is(l->entries[at], name)) return l->entries[at];
+    make_room(l);
+    memmove(l->entries + at + 1, l->entries + at, (l->count - at) * sizeof(struct level_entry *));
+    l->entries[at] = entry_new(name, is_folder);
+    l->count++;
+    c->entries++;
+    return l->entries[at];
+}
+
+void level_remove(struct level_cache *c, struct level *l, struct slice name) {
+    size_t at = level_position(l, name);
+    if (at >= l->count || !entry_is(l->entries[at], name)) return;
+    entry_free(l->entries[at]);
+    memmove(l->entries + at, l->entries + at + 1, (l->count - at - 1) * sizeof(struct level_entry *));
+    l->count--;
+    c->entries--;
+}
+
+static void entries_clear(struct level_cache *c, struct level *l) {
+    for (size_t i = 0; i < l->count; i++)
+        entry_free(l->entries[i]);
+    c->entries -= l->count;
+    l->count = 0;
+}
+
+/* ---- The cache ---- */
+
+void level_cache_init(struct level_cache *c, int names_fd, const struct names *names, size_t entries_max) {
+    c->names_fd = names_fd;
+    c->names = names;
+    c->entries_max = entries_max;
+}
+
+static size_t bucket_of(struct slice prefix) {
+    uint64_t h = 1469598103934665603ULL; /* FNV-1a; tenants choose names, but only slow their own gateway */
+    for (size_t i = 0; i < prefix.len; i++)
+        h = (h ^ prefix.data[i]) * 1099511628211ULL;
+    return (size_t)(h % BUCKETS);
+}
+
+static void age_unlink(struct level_cache *c, struct level *l) {
+    if (l->newer)
+        l->newer->older = l->older;
+    else if (c->newest == l)
+        c->newest = l->older;
+    if (l->older)
+        l->older->newer = l->newer;
+    else if (c->oldest == l)
+        c->oldest = l->newer;
+    l->newer = l->older = NULL;
+}
+
+static void age_front(struct level_cache *c, struct level *l) {
+    age_unlink(c, l);
+    l->older = c->newest;
+    if (c->newest)
+        c->newest->newer = l;
+    else
+        c->oldest = l;
+    c->newest = l;
+}
+
+static void level_drop(struct level_cache *c, struct level *l) {
+    struct level **at = &c->buckets[bucket_of(slice_str(l->prefix))];
+    while (*at && *at != l)
+        at = &(*at)->hash_next;
+    if (*at) *at = l->hash_next;
+    age_unlink(c, l);
+    entries_clear(c, l);
+    c->entries--;
+    mem_free(l->entries);
+    mem_free(l->prefix);
+    name_place_done(&l->place);
+    mem_free(l);
+}
+
+void level_cache_done(struct level_cache *c) {
+    while (c->oldest)
+        level_drop(c, c->oldest);
+}
+
+static void evict(struct level_cache *c, const struct level *keep) {
+    struct level *l = c->oldest;
+    while (l && c->entries > c->entries_max) {
+        struct level *newer = l->newer;
+        if (l != keep && l->users == 0) level_drop(c, l);
+        l = newer;
+    }
+}
+
+struct level *level_peek(struct level_cache *c, struct slice prefix) {
+    for (struct level *l = c->buckets[bucket_of(prefix)]; l; l = l->hash_next)
+        if (slice_is(prefix, l->prefix)) return l;
+    return NULL;
+}
+
+/* ---- Reading folders ---- */
+
+static void dir_close(DIR **d) {
+    if (*d) closedir(*d);
+}
+
+struct result level_open_dir(int names_fd, const struct name_place *place, bool create, bool *ret_created,
+                             int *ret_fd) {
+    /* Paths may be longer than the system takes at once, so they are walked; mostly it is two or three steps. */
+    FD_AUTO(fd) = openat(names_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return err_from_errno(errno, "opening a folder of the store");
+    struct slice rest = buf_slice(&place->dir);
+    while (rest.len > 0) {
+        struct slice step;
+        slice_cut(rest, '/', &step, &rest);
+        char name[NAME_FILE_BYTES];
+        mem_copy(name, step.data, step.len);
+        name[step.len] = '\0';
+        if (create && mkdirat(fd, name, 0700) == 0)
+            *ret_created = true;
+        else if (create && errno != EEXIST)
+            return err_from_errno(errno, "creating a folder of the store");
+        int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (next < 0 && errno == ENOENT) return err_make(ERR_NOT_FOUND, "no such folder in the store");
+        if (next < 0) return err_from_errno(errno, "opening a folder of the store");
+        fd_close(&fd);
+        fd = next;
+    }
+    *ret_fd = TAKE_FD(fd);
+    return OK;
+}
+
+static void opened_done(struct name_opened *o) {
+    buf_done(&o->component);
+}
+
+static struct level_stale *stale_new(const char *file, const struct name_opened *o) {
+    struct level_stale *s = mem_alloc(sizeof *s);
+    s->sequence = o->summary.sequence;
+    s->file = str_dup(file);
+    mem_copy(s->tag, o->tag, sizeof s->tag);
+    return s;
+}
+
+/* Several versions of an object in one folder: a crash came between putting the new one in and removing the old one.
+ * The highest counts. The folder is synced first, so that the newest is sure to stay. */
+static struct result versions_settle(struct level_cache *c, int dir_fd, struct level_stale **versions, size_t count,
+                                     size_t best) {
+    if (fsync(dir_fd) != 0) return err_from_errno(errno, "syncing a folder of the store");
+    for (size_t i = 0; i < count; i++) {
+        if (i == best) continue;
+        if (unlinkat(dir_fd, versions[i]->file, 0) != 0 && errno != ENOENT)
+            return err_from_errno(errno, "removing an overwritten version");
+        if (c->remove_bodies) c->remove_bodies(c->arg, versions[i]->tag);
+    }
+    return OK;
+}
+
+struct found {
+    struct level_entry *entry;
+    struct level_stale *file; /* of objects */
+};
+
+struct found_list {
+    struct found *items;
+    size_t count, capacity;
+};
+
+static void found_list_done(struct found_list *l) {
+    for (size_t i = 0; i < l->count; i++) {
+        if (l->items[i].entry) entry_free(l->items[i].entry);
+        stale_free(l->items[i].file);
+    }
+    mem_free(l->items);
+}
+
+static void found_add(struct found_list *l, struct found item) {
+    if (l->count == l->capacity) {
+        l->capacity = l->capacity ? l->capacity * 2 : 16;
+        l->items = mem_resize(l->items, l->capacity * sizeof *l->items);
+    }
+    l->items[l->count++] = item;
+}
+
+static int found_order(const void *a, const void *b) {
+    const struct found *x = a, *y = b;
+    int order = compare(x->entry->name, x->entry->len, y->entry->name, y->entry->len);
+    if (order != 0) return order;
+    return x->entry->summary.sequence < y->entry->summary.sequence   ? -1
+           : x->entry->summary.sequence > y->entry->summary.sequence ? 1
+                                                                     : 0;
+}
+
+static struct result read_folder(struct level_cache *c, struct level *l, int dir_fd, const uint8_t *chain,
+                                 struct slice name_so_far);
+
+/* The part of a long component that nests in a '+' folder belongs to the same level. */
+static struct result read_pieces(struct level_cache *c, struct level *l, int dir_fd, const char *file,
+                                 const struct name_opened *o) {
+    /* A key has at most STORE_KEY_MAX_BYTES, so this nests at most nine deep. */
+    CHECK(o->component.len <= STORE_KEY_MAX_BYTES, ERR_CORRUPT, "a name in the store is too long");
+    FD_AUTO(fd) = openat(dir_fd, file, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return err_from_errno(errno, "opening a folder of the store");
+    return read_folder(c, l, fd, o->chain, buf_slice(&o->component));
+}
+
+/* Adds what was found in one folder to the level, the highest version of each object only. */
+static struct result adopt(struct level_cache *c, struct level *l, int dir_fd, struct found_list *list) {
+    if (list->count == 0) return OK;
+    qsort(list->items, list->count, sizeof *list->items, found_order);
+    for (size_t i = 0; i < list->count;) {
+        size_t last = i;
+        while (last + 1 < list->count &&
+               entry_is(list->items[last + 1].entry, slice_make(list->items[i].entry->name, list->items[i].entry->len)))
+            last++;
+        if (last > i) {
+            struct level_stale **versions = mem_alloc_array(last - i + 1, sizeof(struct level_stale *));
+            for (size_t k = i; k <= last; k++)
+                versions[k - i] = list->items[k].file;
+            struct result r = versions_settle(c, dir_fd, versions, last - i + 1, last - i);
+            mem_free(versions);
+            TRY(r);
+        }
+        make_room(l);
+        l->entries[l->count++] = TAKE(list->items[last].entry);
+        c->entries++;
+        i = last + 1;
+        /* Those passed over are freed with the list. */
+    }
+    return OK;
+}
+
+static struct result read_one(struct level_cache *c, struct level *l, int dir_fd, const uint8_t *chain,
+                              struct slice name_so_far, const char *file, struct found_list *list) {
+    AUTO(opened_done) struct name_opened o = {0};
+    buf_init_wiping(&o.component, STORE_KEY_MAX_BYTES + NAME_PIECE_BYTES + 2);
+    buf_append_slice(&o.component, name_so_far);
+    struct result r = names_open(c->names, chain, file, &o);
+    if (r.code == ERR_CORRUPT) {
+        l->damaged = true;
+        return OK;
+    }
+    TRY(r);
+    if (o.kind == NAME_PIECE) return read_pieces(c, l, dir_fd, file, &o);
+    if (o.kind == NAME_FOLDER) buf_append_byte(&o.component, '/');
+    TRY(buf_check(&o.component));
+    struct found item = {entry_new(buf_slice(&o.component), o.kind == NAME_FOLDER), NULL};
+    item.entry->summary = o.summary;
+    if (o.kind == NAME_OBJECT) item.file = stale_new(file, &o);
+    found_add(list, item);
+    return OK;
+}
+
+static struct result read_folder(struct level_cache *c, struct level *l, int dir_fd, const uint8_t *chain,
+                                 struct slice name_so_far) {
+    AUTO(found_list_done) struct found_list list = {0};
+    FD_AUTO(copy) = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
+    AUTO(dir_close) DIR *dir = fdopendir(copy);
+    if (!dir) return err_from_errno(errno, "reading a folder of the store");
+    copy = -1; /* closed with dir */
+    for (;;) {
+        errno = 0;
+        struct dirent *e = readdir(dir);
+        if (!e && errno != 0) return err_from_errno(errno, "reading a folder of the store");
+        if (!e) break;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        TRY(read_one(c, l, dir_fd, chain, name_so_far, e->d_name, &list));
+    }
+    return adopt(c, l, dir_fd, &list);
+}
+
+static int entry_order(const void *a, const void *b) {
+    const struct level_entry *x = *(struct level_entry *const *)a, *y = *(struct level_entry *const *)b;
+    return compare(x->name, x->len, y->name, y->len);
+}
+
+struct result level_reload(struct level_cache *c, struct level *l) {
+    entries_clear(c, l);
+    l->damaged = false;
+    l->unsure = true;
+    FD_AUTO(fd) = -1;
+    bool created;
+    struct result r = level_open_dir(c->names_fd, &l->place, false, &created, &fd);
+    l->exists = is_ok(r);
+    if (is_ok(r))
+        r = read_folder(c, l, fd, l->place.chain, (struct slice){0});
+    else if (r.code == ERR_NOT_FOUND)
+        r = OK;
+    TRY(r);
+    if (l->count > 1) qsort(l->entries, l->count, sizeof(struct level_entry *), entry_order);
+    l->unsure = false;
+    return OK;
+}
+
+struct result level_get(struct level_cache *c, struct slice prefix, struct level **ret) {
+    struct level *l = level_peek(c, prefix);
+    if (!l) {
+        l = mem_alloc(sizeof *l);
+        l->prefix = slice_to_str(prefix);
+        name_place_init(&l->place);
+        size_t bucket = bucket_of(prefix);
+        l->hash_next = c->buckets[bucket];
+        c->buckets[bucket] = l;
+        c->entries++; /* an empty level costs about as much as an entry */
+        age_front(c, l);
+        struct result r = names_descend(c->names, prefix, &l->place);
+        if (is_ok(r)) r = level_reload(c, l);
+        if (is_err(r)) {
+            level_drop(c, l);
+            return r;
+        }
+    }
+    if (l->unsure) TRY(level_reload(c, l));
+    age_front(c, l);
+    l->users++;
+    evict(c, l);
+    *ret = l;
+    return OK;
+}
+
+void level_release(struct level_cache *c, struct level *l) {
+    l->users--;
+}
