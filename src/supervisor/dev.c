@@ -123,6 +123,7 @@ void dev_done(struct dev *d) {
 
 size_t dev_overrides(const struct dev *d, const char *service_key_arn, struct config_override *ret, char **storage) {
     size_t n = 0;
+    ret[n++] = (struct config_override){"customer_keys.enabled", "true"};
     ret[n++] = (struct config_override){"regions.0.name", dev_region_names[0]};
     storage[0] = str_format("127.0.0.1:%u", d->api_port[0]);
     ret[n++] = (struct config_override){"regions.0.api.listen", storage[0]};

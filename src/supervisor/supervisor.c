@@ -395,7 +395,22 @@ static struct result wait_ready(struct supervisor *v) {
     return OK;
 }
 
+/* A program that isn't there is not a crash that a restart could mend. */
+static struct result check_programs(const struct supervisor *v) {
+    static const char *const needed[] = {"lockset-keyring", "lockset-gateway", "lockset-engine", "lockset-api",
+                                         "lockset-kms"};
+    for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
+        AUTO_FREE char *path = NULL;
+        TRY(child_program(needed[i], &path));
+        if (!v->options->dev && !strcmp(needed[i], "lockset-kms")) continue;
+        CHECK(access(path, X_OK) == 0, ERR_NOT_FOUND, "%s is missing; the programs of Lockset stand in one folder",
+              path);
+    }
+    return OK;
+}
+
 static struct result start_node(struct supervisor *v) {
+    TRY(check_programs(v));
     TRY(config_load(v->options->config_file, v->options->overrides, v->options->override_count, &v->config));
     TRY(lock_data(v));
     TRY(block_signals(v));
@@ -453,9 +468,14 @@ static void end_node(struct supervisor *v) {
     for (size_t i = 0; i < v->service_count; i++)
         service_done(&v->services[i]);
     if (v->options->dev) dev_done(&v->dev);
+    bool is_owner = v->control_fd >= 0; /* of the folder */
     int *fds[] = {&v->signal_fd, &v->control_fd, &v->api_fd, &v->keyring_fd, &v->lock_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         if (*fds[i] >= 0) close(*fds[i]);
+    }
+    if (is_owner) {
+        AUTO_FREE char *control = str_format("%s/run/control.sock", v->config->data);
+        unlink(control);
     }
     mem_free(v->config_file);
     v->config = config_free(v->config);
