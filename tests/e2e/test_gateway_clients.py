@@ -1,0 +1,73 @@
+"""rclone and awscli, as they come from Debian, against the gateway."""
+import hashlib
+import os
+import subprocess
+
+import pytest
+
+from gateway_tools import BUCKET, Harness
+
+
+@pytest.fixture(scope="module")
+def harness():
+    with Harness() as h:
+        yield h
+
+
+def run(command, environment, timeout=120):
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout
+
+
+def make_tree(folder):
+    sizes = {"empty": 0, "one": 1, "dir/64k": 65536, "dir/deep/more": 200_001, "big file": 20 << 20, "\u00fc/ml": 10}
+    for name, size in sizes.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(size))
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sizes}
+
+
+def hashes(folder):
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_rclone(harness, tmp_path):
+    expected = make_tree(tmp_path / "from")
+    config = tmp_path / "rclone.conf"
+    config.write_text(f"[gw]\ntype = s3\nprovider = Other\nendpoint = {harness.url}\naccess_key_id = {harness.access}\n"
+                      f"secret_access_key = {harness.secret}\nregion = us-west-2\n")
+    rclone = ["/usr/bin/rclone", "--config", str(config), "--retries", "1", "--low-level-retries", "1",
+              "--s3-upload-cutoff", "8M", "--s3-chunk-size", "6M"]
+    environment = dict(os.environ, HOME=str(tmp_path))
+    remote = f"gw:{BUCKET}/tree"
+    run([*rclone, "copy", str(tmp_path / "from"), remote], environment)
+    run([*rclone, "check", str(tmp_path / "from"), remote], environment)
+    run([*rclone, "check", "--download", str(tmp_path / "from"), remote], environment)
+    # Nothing is copied twice: sizes and times in listings are the plain ones.
+    again = subprocess.run([*rclone, "copy", "-v", str(tmp_path / "from"), remote], env=environment, capture_output=True,
+                           text=True, check=True)
+    assert "Copied" not in again.stderr
+    run([*rclone, "sync", remote, str(tmp_path / "to")], environment)
+    assert hashes(tmp_path / "to") == expected
+    assert run([*rclone, "cat", remote + "/big file", "--offset", "5000000", "--count", "10"], environment) is not None
+    run([*rclone, "moveto", remote + "/one", f"gw:{BUCKET}/moved/one"], environment)
+    listed = run([*rclone, "lsf", "-R", "--files-only", f"gw:{BUCKET}"], environment).split("\n")
+    assert "moved/one" in listed and "tree/one" not in listed
+    run([*rclone, "purge", remote], environment)
+    assert "tree/" not in run([*rclone, "lsf", f"gw:{BUCKET}"], environment)
+
+
+def test_awscli(harness, tmp_path):
+    expected = make_tree(tmp_path / "from")
+    aws = ["/usr/bin/aws", "--endpoint-url", harness.url, "s3"]
+    environment = dict(harness.environment(), HOME=str(tmp_path))
+    run([*aws, "cp", "--recursive", str(tmp_path / "from"), f"s3://{BUCKET}/aws"], environment)
+    run([*aws, "sync", f"s3://{BUCKET}/aws", str(tmp_path / "to")], environment)
+    assert hashes(tmp_path / "to") == expected
+    assert run([*aws, "sync", str(tmp_path / "to"), f"s3://{BUCKET}/aws", "--size-only"], environment) == ""
+    run([*aws, "cp", f"s3://{BUCKET}/aws/one", f"s3://{BUCKET}/aws2/one"], environment)
+    assert "dir/deep/more" in run([*aws, "ls", "--recursive", f"s3://{BUCKET}/aws/"], environment)
+    run([*aws, "rm", "--recursive", f"s3://{BUCKET}/aws"], environment)
+    assert run([*aws, "ls"], environment).split()[-1] == BUCKET
