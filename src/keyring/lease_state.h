@@ -1,0 +1,99 @@
+/* The state machine of one organization's key in one region: when to ask KMS, when a lease is granted, extended and
+ * ended. Pure: events and the clock go in, orders come out; no I/O. Not thread-safe; one owner.
+ *
+ * While AVAILABLE each of the five KMS operations is a probe of its own: Decrypt of the active branch key every
+ * probe_interval, the four others every full_check_interval; jitter only shortens. A refused probe is repeated at once:
+ * refused again, or unanswered, the lease ends; answered well, nothing is extended until three probes of that operation
+ * in a row went well. A lease runs until the time the last good Decrypt was *sent* plus ride-through (see
+ * lease_grant_ns), never longer than LEASE_HARD_CAP_MS after it, and only while the other operations are heard of too.
+ * Without a lease the whole preflight is asked, every 3 s, and must pass (twice, 2 s apart, after any trouble). */
+#ifndef LOCKSET_KEYRING_LEASE_STATE_H
+#define LOCKSET_KEYRING_LEASE_STATE_H
+
+#include "keyring/verdict.h"
+
+enum {
+    LEASE_HARD_CAP_MS = 300 * 1000,
+    LEASE_RETRY_MS = 3000,           /* between preflights while there is no lease, and after a silent probe */
+    LEASE_START_RETRY_MS = 1000,     /* the same in STARTING */
+    LEASE_START_PATIENCE_MS = 10000, /* silence in STARTING for so long: UNREACHABLE */
+    LEASE_PASS_GAP_MS = 2000,        /* between the two preflights that restore */
+    LEASE_DISTRUST = 3,              /* good probes in a row after a refusal that was not confirmed */
+    LEASE_MARGIN_MS = 1000,          /* from an answer to armed timers, with room to spare */
+};
+
+enum lease_phase { LEASE_STARTING, LEASE_AVAILABLE, LEASE_UNAVAILABLE };
+enum lease_cause { LEASE_NO_CAUSE, LEASE_DENIED, LEASE_DESTROYED, LEASE_UNREACHABLE };
+const char *lease_phase_name(enum lease_phase phase); /* "AVAILABLE" */
+const char *lease_cause_name(enum lease_cause cause); /* "DENIED"; NULL for none */
+
+struct lease_times {
+    int64_t probe_interval_ns, full_check_interval_ns;
+    int64_t ride_through_ns; /* service-managed organizations: the hard cap */
+    int64_t kms_timeout_ns;
+};
+
+/* How long a lease runs from a probe's sending: ride_through, but never less than it takes to hear of the next probe
+ * (probe_interval + kms_timeout + margin; a shorter ride-through then ends the lease at the first silent probe), and
+ * never more than the hard cap. */
+int64_t lease_grant_ns(const struct lease_times *t);
+
+struct lease_probe_state {
+    int64_t last_good_ns; /* when the last good one was sent */
+    int64_t due_ns;
+    bool in_flight, is_confirming;
+    unsigned distrust;
+};
+
+struct lease_machine {
+    struct lease_times times;
+    enum lease_phase phase;
+    enum lease_cause cause;
+    uint32_t generation; /* goes up at each grant and end: what was asked before is then stale */
+    int64_t expiry_ns;   /* boot time; 0: no lease */
+    struct lease_probe_state probes[KMS_OPERATION_MAX];
+    int64_t started_ns, preflight_due_ns;
+    bool preflight_in_flight;
+    unsigned passes, passes_needed;
+    uint64_t random;
+};
+
+enum lease_event {
+    LEASE_SAME,
+    LEASE_EXTENDED, /* expiry_ns moved */
+    LEASE_GRANTED,  /* now AVAILABLE */
+    LEASE_ENDED,    /* AVAILABLE no more: end the processes */
+    LEASE_CHANGED,  /* another phase or cause, with no lease before and after */
+};
+
+struct lease_orders {
+    enum lease_event event;
+    unsigned probes; /* bits 1 << kms_operation: send these now; with the machine's generation */
+    bool preflight;  /* start a preflight now */
+};
+
+/* Begins in STARTING. was_unavailable: the last persisted state was UNAVAILABLE, so that two preflights are needed.
+ * seed: for jitter. */
+void lease_machine_init(struct lease_machine *m, const struct lease_times *times, bool was_unavailable, uint64_t seed,
+                        int64_t now_ns);
+
+/* Time went by. */
+struct lease_orders lease_tick(struct lease_machine *m, int64_t now_ns);
+/* When lease_tick must be called next at the latest. */
+int64_t lease_wake_ns(const struct lease_machine *m);
+
+/* A probe's answer. generation: the machine's when it was sent. is_destroyed: DescribeKey showed a deletion date that
+ * has passed by now. */
+struct lease_orders lease_probed(struct lease_machine *m, uint32_t generation, enum kms_operation operation,
+                                 enum verdict_kind kind, bool is_destroyed, int64_t sent_ns, int64_t now_ns);
+
+/* A preflight's outcome; sent_ns: when its last question, the Decrypt, was sent. */
+struct lease_orders lease_preflighted(struct lease_machine *m, uint32_t generation, enum verdict_kind kind,
+                                      bool is_destroyed, int64_t sent_ns, int64_t now_ns);
+
+/* Somebody wants to know now: every probe, or the preflight, becomes due. */
+void lease_recheck(struct lease_machine *m, int64_t now_ns);
+/* Is any probe or its confirmation on the way? */
+bool lease_is_asking(const struct lease_machine *m);
+
+#endif
