@@ -85,7 +85,7 @@ class Harness:
                             aws_secret_access_key=self.secret, config=Config(**options))
 
     def environment(self):
-        return dict(os.environ, AWS_ACCESS_KEY_ID=self.access, AWS_SECRET_ACCESS_KEY=self.secret,
+        return dict(PATH="/usr/bin:/bin", AWS_ACCESS_KEY_ID=self.access, AWS_SECRET_ACCESS_KEY=self.secret,
                     AWS_DEFAULT_REGION="us-west-2", AWS_CONFIG_FILE="/dev/null", AWS_SHARED_CREDENTIALS_FILE="/dev/null",
                     AWS_PAGER="", AWS_EC2_METADATA_DISABLED="true")
 

@@ -40,7 +40,7 @@ def test_rclone(harness, tmp_path):
                       f"secret_access_key = {harness.secret}\nregion = us-west-2\n")
     rclone = ["/usr/bin/rclone", "--config", str(config), "--retries", "1", "--low-level-retries", "1",
               "--s3-upload-cutoff", "8M", "--s3-chunk-size", "6M"]
-    environment = dict(os.environ, HOME=str(tmp_path))
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}  # nothing of AWS_* is inherited
     remote = f"gw:{BUCKET}/tree"
     run([*rclone, "copy", str(tmp_path / "from"), remote], environment)
     run([*rclone, "check", str(tmp_path / "from"), remote], environment)
