@@ -38,7 +38,7 @@ struct transfer {
     struct http_reply reply;
     size_t body_sent; /* of call->body */
     uint64_t received;
-    bool too_large, cancelled, answer_began;
+    bool too_large, cancelled, answer_began, head_complete;
     int64_t began_ns;
     char reason[CURL_ERROR_SIZE];
 };
@@ -131,7 +131,11 @@ static size_t on_header(char *text, size_t size, size_t count, void *arg) {
     size_t len = size * count;
     t->answer_began = true;
     /* A status line: what came before belonged to an interim answer. */
-    if (slice_starts_with(slice_make(text, len), "HTTP/")) buf_clear(&t->reply.headers);
+    if (slice_starts_with(slice_make(text, len), "HTTP/")) {
+        buf_clear(&t->reply.headers);
+        t->head_complete = false;
+    }
+    if (slice_is(slice_make(text, len), "\r\n") || slice_is(slice_make(text, len), "\n")) t->head_complete = true;
     buf_append(&t->reply.headers, text, len);
     t->too_large |= t->reply.headers.overflowed;
     return t->too_large ? CURL_WRITEFUNC_ERROR : len;
@@ -206,9 +210,9 @@ static struct result add_line(struct curl_slist **list, const char *line) {
 }
 
 static struct result fields_of(const struct http_call *call, struct curl_slist **list) {
-    /* libcurl would wait a second for "100 Continue" before it sends a body. */
-    TRY(add_line(list, "Expect:"));
+    bool expects = false;
     for (const struct http_field *f = call->fields; f && f->name; f++) {
+        expects |= strcasecmp(f->name, "Expect") == 0;
         CHECK(*f->name && is_clean(f->name) && is_clean(f->value), ERR_INVALID,
               "a header to be sent holds a control character");
         /* "Name:" would mean to libcurl that the header is to be left out. */
@@ -216,6 +220,8 @@ static struct result fields_of(const struct http_call *call, struct curl_slist *
         char *line = *f->value ? str_format("%s: %s", f->name, f->value) : str_format("%s;", f->name);
         TRY(add_line(list, line));
     }
+    /* By itself libcurl would ask for "100 Continue" and wait a second for it before it sends a long body. */
+    if (!expects) TRY(add_line(list, "Expect:"));
     return OK;
 }
 
@@ -338,6 +344,8 @@ struct result http_call(struct http_pool *p, const struct http_call *call, struc
     pool_give_back(p, h);
     TRY(r);
     if (code != CURLE_OK) return failure_of(code, &t);
+    /* libcurl takes an end in the middle of the headers for an empty answer. */
+    CHECK(t.head_complete, ERR_PEER, "the answer broke off within its headers");
     CHECK(status >= 200 && status <= 999, ERR_PEER, "the answer has no valid status");
     t.reply.status = (int)status;
     *ret = t.reply;

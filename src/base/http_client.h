@@ -14,10 +14,10 @@ struct http_pool *http_pool_free(struct http_pool *p); /* accepts NULL; no call 
 
 struct http_call {
     const char *method;
-    const char *url;                                          /* http:// or https:// */
-    const char *unix_socket;                                  /* connect there instead of to the URL's host; NULL: no */
-    const struct http_field *fields;                          /* ends with name NULL; "Host" overrides */
-    struct slice body;                                        /* sent with Content-Length; or: */
+    const char *url;                 /* http:// or https:// */
+    const char *unix_socket;         /* connect there instead of to the URL's host; NULL: no */
+    const struct http_field *fields; /* ends with name NULL; "Host" overrides; "Expect: 100-continue" waits up to 1 s */
+    struct slice body;               /* sent with Content-Length; or: */
     ssize_t (*read_body)(void *arg, uint8_t *to, size_t max); /* 0: end, -1: abort (CANCELLED) */
     int64_t read_body_length;                                 /* -1: chunked */
     unsigned connect_timeout_ms;                              /* default 5,000 */

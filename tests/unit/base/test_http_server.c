@@ -93,6 +93,31 @@ static void test_headers(void **state) {
     http_server_stop(s.server, false);
 }
 
+/* What the guard looks at must not depend on what else the library does with a request. */
+static void test_unusual_but_fine(void **state) {
+    struct service s;
+    service_start(&s, (struct http_server_options){0});
+    expect(s.port, "GET /x?a=1&b=2+3&c=%41#f HTTP/1.1\r\nHost: x\r\nCookie: a=b; c=\"d\"\r\nX:\t y\r\n\r\n", 200,
+           false);
+    expect(s.port, "\r\n\r\nGET / HTTP/1.1\r\nHost:\r\n\r\n", 200, false);
+    expect(s.port, "GET / HTTP/1.0\r\nHost: x\r\n\r\n", 200, true);
+    expect(s.port, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 200, false);
+    expect(s.port, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n", 200, false);
+    BUF_AUTO(b, 1 << 20);
+    buf_append_str(&b, "GET / HTTP/1.1\r\nHost: x\r\n");
+    for (int i = 0; i < 600; i++)
+        buf_printf(&b, "X-%d: %0100d\r\n", i, i);
+    buf_append_str(&b, "\r\n");
+    expect(s.port, buf_str(&b), 200, false);
+    buf_clear(&b);
+    buf_printf(&b, "GET /%060000d HTTP/1.1\r\nHost: x\r\n\r\n", 1);
+    expect(s.port, buf_str(&b), 200, false);
+    buf_clear(&b);
+    buf_printf(&b, "GET / HTTP/1.1\r\nHost: x\r\nX: %0300000d\r\n\r\n", 1);
+    expect(s.port, buf_str(&b), 431, true);
+    http_server_stop(s.server, false);
+}
+
 /* Requests that two parsers could read differently. None may reach a handler. */
 static void test_framing_guard(void **state) {
     static const struct {
@@ -508,6 +533,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_keep_alive_and_pipelining),
     cmocka_unit_test(test_target_is_raw),
     cmocka_unit_test(test_headers),
+    cmocka_unit_test(test_unusual_but_fine),
     cmocka_unit_test(test_framing_guard),
     cmocka_unit_test(test_bad_chunks),
     cmocka_unit_test(test_truncated_bodies),
