@@ -1,0 +1,119 @@
+#include "lifecycle/collections.h"
+
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { CREATE_MS = 25000, TRIES = 5, RETRY_AFTER_S = 1 };
+
+static bool is_name_byte(char c, bool first) {
+    bool alphanumeric = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    return alphanumeric || (!first && (c == '_' || c == '-'));
+}
+
+struct result collection_check_name(const char *name) {
+    size_t n = strlen(name);
+    bool good = n >= 1 && n <= COLLECTION_NAME_MAX;
+    for (size_t i = 0; i < n && good; i++)
+        good = is_name_byte(name[i], i == 0);
+    CHECK(good, ERR_INVALID,
+          "'%.60s' is no good name: a letter or digit first, then letters, digits, '-' and '_', at most %d in all",
+          name, COLLECTION_NAME_MAX);
+    return OK;
+}
+
+struct result workspace_check_name(const char *name) {
+    static const char *const reserved[] = {"system", "default", "information_schema", "lockset_data"};
+    TRY(collection_check_name(name));
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
+        CHECK(strcasecmp(name, reserved[i]) != 0, ERR_INVALID,
+              "'%s' is the name of one of the engine's own databases: take another", name);
+    return OK;
+}
+
+/* The registry's words for a failure. */
+static struct result refuse_registry(struct refusal *why, struct result r, const struct registry_collection *c) {
+    AUTO_FREE char *detail = str_dup(err_detail());
+    if (r.code == ERR_EXISTS)
+        return refuse(why, r.code, 409, "ALREADYEXISTS", 0, "Collection '%s.%s' exists already.", c->workspace,
+                      c->name);
+    if (r.code == ERR_NOT_FOUND)
+        return refuse(why, r.code, 404, "NOTFOUND", 0, "Workspace '%s' doesn't exist: create it first.", c->workspace);
+    return refuse(why, r.code, err_http_status(r.code), "INTERNALERROR", 0, "%s", detail);
+}
+
+/* Runs `step` on an engine, and on the next one if that goes away. */
+static struct result on_engine(struct tenant *t, struct collection *c, struct refusal *why,
+                               struct result (*step)(struct tenant *, const struct keylink_engine *,
+                                                     struct collection *)) {
+    int64_t deadline = clock_boottime_ns() + CREATE_MS * NS_PER_MS;
+    for (int i = 0; i < TRIES; i++) {
+        struct keylink_engine engine;
+        TRY(tenant_engine(t, KEYLINK_WRITE, deadline, &engine, why));
+        struct result r = step(t, &engine, c);
+        if (is_ok(r)) return OK;
+        log_warn("collection.step", KV("collection", c->id), KV("why", err_detail()));
+        if (r.code == ERR_PEER)
+            return refuse(why, r.code, 500, "INTERNALERROR", 0, "The engine refused to set the collection up.");
+        TRY(tenant_broken(t, &engine, r.code == ERR_TIMEOUT, KEYLINK_WRITE, why));
+    }
+    return refuse(why, ERR_UNREACHABLE, 503, "SERVICEUNAVAILABLE", RETRY_AFTER_S,
+                  "The engine is being restarted again and again. Nothing was changed; try again.");
+}
+
+struct result collection_create(struct tenant *t, struct registry_collection *c, struct refusal *why) {
+    struct registry *registry = tenants_registry(tenant_all(t));
+    TRY(keylink_check(tenants_keylink(tenant_all(t)), c->org, KEYLINK_WRITE, why));
+    char id[REGISTRY_ID_BYTES];
+    struct result r = registry_new_id('c', id);
+    if (is_ok(r)) {
+        mem_free(c->id);
+        mem_free(c->status);
+        c->id = str_dup(id);
+        c->status = str_dup("CREATED");
+        c->created_at_ms = clock_unix_ms();
+        r = registry_create_collection(registry, c);
+    }
+    if (is_err(r)) return refuse_registry(why, r, c);
+    r = on_engine(t, tenant_collection(t, c), why, collection_attach);
+    if (is_err(r)) {
+        /* Nothing was stored in it, so nothing but the row is to be taken back. */
+        result_ignore(registry_delete_collection(registry, c->id));
+        return r;
+    }
+    r = registry_set_collection_status(registry, c->id, "READY");
+    return is_ok(r) ? OK : refuse_registry(why, r, c);
+}
+
+static struct result attach_and_drop(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+    TRY(collection_attach(t, engine, c));
+    return collection_drop(t, engine, c);
+}
+
+static struct result delete_held(struct tenant *t, const struct registry_collection *c, struct collection *own,
+                                 struct refusal *why) {
+    struct registry *registry = tenants_registry(tenant_all(t));
+    struct result r = registry_set_collection_status(registry, c->id, "DELETED");
+    if (is_err(r)) return refuse_registry(why, r, c);
+    /* From here on it goes: what is cut off now, the next engine finishes before anything else. */
+    TRY(on_engine(t, own, why, attach_and_drop));
+    r = registry_delete_collection(registry, c->id);
+    return is_ok(r) || r.code == ERR_NOT_FOUND ? OK : refuse_registry(why, r, c);
+}
+
+struct result collection_delete(struct tenant *t, const struct registry_collection *c, struct refusal *why) {
+    TRY(keylink_check(tenants_keylink(tenant_all(t)), c->org, KEYLINK_WRITE, why));
+    struct collection *own = tenant_collection(t, c);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += CREATE_MS / 1000;
+    if (pthread_rwlock_timedwrlock(&own->writes, &until) != 0)
+        return refuse(why, ERR_BUSY, 503, "SERVICEUNAVAILABLE", RETRY_AFTER_S,
+                      "Writes to this collection don't end; try again.");
+    struct result r = delete_held(t, c, own, why);
+    pthread_rwlock_unlock(&own->writes);
+    return r;
+}

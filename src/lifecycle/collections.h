@@ -1,0 +1,21 @@
+/* The life of workspaces and collections: the registry's rows and what belongs to them in the engine. Thread-safe. */
+#ifndef LOCKSET_LIFECYCLE_COLLECTIONS_H
+#define LOCKSET_LIFECYCLE_COLLECTIONS_H
+
+#include "lifecycle/tenant.h"
+
+enum { COLLECTION_NAME_MAX = 128, COLLECTION_MIN_RETENTION_S = 3600, COLLECTION_MAX_DESCRIPTION = 4096 };
+
+/* [A-Za-z0-9][A-Za-z0-9_-]{0,127}; a workspace also can't have the name of one of the engine's own databases. INVALID.
+ */
+struct result collection_check_name(const char *name);
+struct result workspace_check_name(const char *name);
+
+/* Makes it, in the registry and in the engine. `c` holds org, region, workspace, name, description, created_by,
+ * retention_secs; its id and status are set (status CREATED; it is READY when the function returns). On failure *why is
+ * filled and nothing is left behind. */
+struct result collection_create(struct tenant *t, struct registry_collection *c, struct refusal *why);
+/* Deletes it with all its objects in the store. */
+struct result collection_delete(struct tenant *t, const struct registry_collection *c, struct refusal *why);
+
+#endif
