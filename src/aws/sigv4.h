@@ -79,7 +79,8 @@ void sigv4_signed_done(struct sigv4_signed *s); /* accepts zeroed */
 /* Signs all of r->fields (Host must be among them; Authorization, X-Amz-Date, X-Amz-Security-Token and, if added,
  * X-Amz-Content-Sha256 must not) together with the headers that signing adds: X-Amz-Date, X-Amz-Security-Token when
  * there is a token, X-Amz-Content-Sha256 when asked. The caller sends those and Authorization. INVALID for fields that
- * break this. On success the caller calls sigv4_signed_done. */
+ * break this, and for a query that already holds a parameter of the presigned form. On success the caller calls
+ * sigv4_signed_done. */
 struct result sigv4_sign(const struct sigv4_signer *s, const struct sigv4_request *r, struct sigv4_signed *ret);
 /* The same as query parameters, valid for expires_s (1..604800) seconds; add_content_sha256 has no effect. */
 struct result sigv4_presign(const struct sigv4_signer *s, const struct sigv4_request *r, unsigned expires_s,

@@ -4,6 +4,11 @@
 
 #include "aws/sigv4_priv.h"
 
+const char *const sigv4_param_names[SIGV4_PARAM_MAX] = {
+    "X-Amz-Algorithm",     "X-Amz-Credential",     "X-Amz-Date",      "X-Amz-Expires",
+    "X-Amz-SignedHeaders", "X-Amz-Security-Token", "X-Amz-Signature",
+};
+
 static char to_lower(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
@@ -120,7 +125,7 @@ static struct result append_query(struct slice query, bool is_presigned, struct 
         slice_cut(one, '=', &name, &value);
         struct parameter *p = &list[n];
         TRY(append_encoded(name, &text, &p->name_at, &p->name_len));
-        if (is_presigned && slice_is(name_of(p, &text), "X-Amz-Signature")) continue;
+        if (is_presigned && slice_is(name_of(p, &text), sigv4_param_names[SIGV4_PARAM_SIGNATURE])) continue;
         TRY(append_encoded(value, &text, &p->value_at, &p->value_len));
         n++;
     }

@@ -6,6 +6,19 @@
 
 #define SIGV4_ALGORITHM "AWS4-HMAC-SHA256"
 
+/* The query parameters of the presigned form. */
+enum sigv4_param {
+    SIGV4_PARAM_ALGORITHM,
+    SIGV4_PARAM_CREDENTIAL,
+    SIGV4_PARAM_DATE,
+    SIGV4_PARAM_EXPIRES,
+    SIGV4_PARAM_SIGNED_HEADERS,
+    SIGV4_PARAM_TOKEN,
+    SIGV4_PARAM_SIGNATURE,
+    SIGV4_PARAM_MAX
+};
+extern const char *const sigv4_param_names[SIGV4_PARAM_MAX];
+
 /* A size no canonical request of r can exceed. */
 size_t sigv4_canonical_max(const struct sigv4_request *r);
 

@@ -118,11 +118,29 @@ static struct result check_fields(const struct http_field *fields, bool adds_has
     return OK;
 }
 
+/* The names of the presigned form can't be used for anything else. */
+static struct result check_query(struct slice query) {
+    struct slice one, rest = query;
+    bool more = query.len > 0;
+    while (more) {
+        more = slice_cut(rest, '&', &one, &rest);
+        struct slice name, value;
+        slice_cut(one, '=', &name, &value);
+        BUF_AUTO(plain, name.len + 1);
+        TRY(percent_decode(name, &plain));
+        for (size_t i = 0; i < SIGV4_PARAM_MAX; i++)
+            CHECK(!slice_is(buf_slice(&plain), sigv4_param_names[i]), ERR_INVALID, "the query holds %s already",
+                  sigv4_param_names[i]);
+    }
+    return OK;
+}
+
 static struct result job_init(struct job *j, const struct sigv4_signer *s, const struct sigv4_request *r,
                               bool adds_hash) {
     CHECK(s->session_token.len <= TOKEN_MAX_BYTES, ERR_INVALID, "a session token has at most %d bytes",
           TOKEN_MAX_BYTES);
     TRY(check_fields(r->fields, adds_hash));
+    TRY(check_query(r->query));
     j->signer = s;
     j->request = *r;
     buf_init_wiping(&j->token, TOKEN_MAX_BYTES + 1);

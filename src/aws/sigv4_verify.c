@@ -25,20 +25,13 @@ const char *sigv4_failure_name(enum sigv4_failure f) {
     return (unsigned)f < SIGV4_FAILURE_MAX ? names[f] : "unknown";
 }
 
-/* The query parameters of the presigned form. */
-enum param { P_ALGORITHM, P_CREDENTIAL, P_DATE, P_EXPIRES, P_SIGNED_HEADERS, P_TOKEN, P_SIGNATURE, P_MAX };
-static const char *const param_names[P_MAX] = {
-    "X-Amz-Algorithm",     "X-Amz-Credential",     "X-Amz-Date",      "X-Amz-Expires",
-    "X-Amz-SignedHeaders", "X-Amz-Security-Token", "X-Amz-Signature",
-};
-
 /* What the request says about its signature; slices borrow from the request, or from `values` when presigned. */
 struct claim {
     const struct sigv4_request *request;
     const struct sigv4_expect *expect;
     struct sigv4_verified *out;
-    struct buf values[P_MAX];
-    unsigned seen[P_MAX];
+    struct buf values[SIGV4_PARAM_MAX];
+    unsigned seen[SIGV4_PARAM_MAX];
     struct slice credential, signed_headers, signature, token;
     struct slice access_key, scope_date, region, service, ending;
     const char *date_header; /* the header the time comes from; NULL when presigned */
@@ -47,7 +40,7 @@ struct claim {
 };
 
 static void claim_done(struct claim *c) {
-    for (size_t i = 0; i < P_MAX; i++)
+    for (size_t i = 0; i < SIGV4_PARAM_MAX; i++)
         buf_done(&c->values[i]);
 }
 
@@ -106,12 +99,12 @@ static enum sigv4_failure read_query(struct claim *c) {
         slice_cut(one, '=', &name, &value);
         BUF_AUTO(plain, name.len + 1);
         if (is_err(percent_decode(name, &plain))) REFUSE(SIGV4_MALFORMED, "malformed escape in the query");
-        for (size_t i = 0; i < P_MAX; i++) {
-            if (!slice_is(buf_slice(&plain), param_names[i])) continue;
-            if (c->seen[i]++ > 0) REFUSE(SIGV4_MALFORMED, "%s is given twice", param_names[i]);
+        for (size_t i = 0; i < SIGV4_PARAM_MAX; i++) {
+            if (!slice_is(buf_slice(&plain), sigv4_param_names[i])) continue;
+            if (c->seen[i]++ > 0) REFUSE(SIGV4_MALFORMED, "%s is given twice", sigv4_param_names[i]);
             buf_init_wiping(&c->values[i], value.len + 1);
             if (is_err(percent_decode(value, &c->values[i])))
-                REFUSE(SIGV4_MALFORMED, "malformed escape in %s", param_names[i]);
+                REFUSE(SIGV4_MALFORMED, "malformed escape in %s", sigv4_param_names[i]);
         }
         if (slice_is(buf_slice(&plain), "AWSAccessKeyId"))
             REFUSE(SIGV4_OTHER_SCHEME, "the URL is presigned with Signature Version 2; use Signature Version 4 (boto3: "
@@ -121,20 +114,22 @@ static enum sigv4_failure read_query(struct claim *c) {
 }
 
 static enum sigv4_failure read_presigned(struct claim *c) {
-    for (size_t i = 0; i < P_MAX; i++)
-        if (i != P_TOKEN && c->seen[i] == 0) REFUSE(SIGV4_MALFORMED, "%s is missing in the query", param_names[i]);
-    struct slice algorithm = buf_slice(&c->values[P_ALGORITHM]);
+    for (size_t i = 0; i < SIGV4_PARAM_MAX; i++)
+        if (i != SIGV4_PARAM_TOKEN && c->seen[i] == 0)
+            REFUSE(SIGV4_MALFORMED, "%s is missing in the query", sigv4_param_names[i]);
+    struct slice algorithm = buf_slice(&c->values[SIGV4_PARAM_ALGORITHM]);
     if (!slice_is(algorithm, SIGV4_ALGORITHM))
         REFUSE(SIGV4_OTHER_SCHEME, "X-Amz-Algorithm is '%.*s'; only " SIGV4_ALGORITHM " is served", SHOWN(algorithm));
     c->out->is_presigned = true;
-    c->credential = buf_slice(&c->values[P_CREDENTIAL]);
-    c->signed_headers = buf_slice(&c->values[P_SIGNED_HEADERS]);
-    c->signature = buf_slice(&c->values[P_SIGNATURE]);
-    c->token = buf_slice(&c->values[P_TOKEN]);
-    struct slice date = buf_slice(&c->values[P_DATE]);
+    c->credential = buf_slice(&c->values[SIGV4_PARAM_CREDENTIAL]);
+    c->signed_headers = buf_slice(&c->values[SIGV4_PARAM_SIGNED_HEADERS]);
+    c->signature = buf_slice(&c->values[SIGV4_PARAM_SIGNATURE]);
+    c->token = buf_slice(&c->values[SIGV4_PARAM_TOKEN]);
+    struct slice date = buf_slice(&c->values[SIGV4_PARAM_DATE]);
     if (is_err(clock_parse_amz(date, &c->unix_ms)))
         REFUSE(SIGV4_MALFORMED, "X-Amz-Date '%.*s' is not of the form 20150830T123600Z", SHOWN(date));
-    if (is_err(slice_to_u64(buf_slice(&c->values[P_EXPIRES]), SIGV4_MAX_PRESIGN_S, &c->expires_s)) || c->expires_s == 0)
+    if (is_err(slice_to_u64(buf_slice(&c->values[SIGV4_PARAM_EXPIRES]), SIGV4_MAX_PRESIGN_S, &c->expires_s)) ||
+        c->expires_s == 0)
         REFUSE(SIGV4_EXPIRES_RANGE, "X-Amz-Expires must be a number of seconds from 1 to %d", SIGV4_MAX_PRESIGN_S);
     return SIGV4_OK;
 }
@@ -215,7 +210,8 @@ static enum sigv4_failure read_claim(struct claim *c) {
     const char *authorization = NULL;
     unsigned n = count_header(c, "authorization", &authorization);
     STEP(read_query(c));
-    bool presigned = c->seen[P_ALGORITHM] || c->seen[P_CREDENTIAL] || c->seen[P_SIGNATURE];
+    bool presigned =
+        c->seen[SIGV4_PARAM_ALGORITHM] || c->seen[SIGV4_PARAM_CREDENTIAL] || c->seen[SIGV4_PARAM_SIGNATURE];
     if (n > 1 || (n == 1 && presigned))
         REFUSE(SIGV4_MALFORMED, "only one way of authentication is allowed: one Authorization header, or a presigned "
                                 "query");

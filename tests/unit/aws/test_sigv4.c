@@ -539,6 +539,16 @@ static void test_signing_refuses(void **state) {
     s.secret_key = (struct slice){0};
     ASSERT_ERR(INVALID, sigv4_sign(&s, &t.request, &untouched));
     s = signer("");
+    const char *const queries[] = {"X-Amz-Signature=1", "a=b&X-Amz-Date", "X-Amz%2DExpires=1", "a=%"};
+    for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
+        t.request.query = slice_str(queries[i]);
+        ASSERT_ERR(INVALID, sigv4_sign(&s, &t.request, &untouched));
+        ASSERT_ERR(INVALID, sigv4_presign(&s, &t.request, 1, &untouched));
+    }
+    t.request.query = slice_str("x-amz-signature=1");
+    AUTO(sigv4_signed_done) struct sigv4_signed fine = {0};
+    ASSERT_OK(sigv4_presign(&s, &t.request, 1, &fine));
+    t.request.query = slice_str("");
     const char *const ours[] = {"authorization", "x-amz-date", "X-AMZ-SECURITY-TOKEN", "x-amz-content-sha256"};
     for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
         field(&t, t.fields.list[1].name)->name = ours[i];
