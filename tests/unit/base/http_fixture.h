@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,8 @@ struct service {
     atomic_int begun, finished, done, closed, pieces;
     _Atomic uint64_t body_bytes;
     atomic_int in_finish, in_body;
-    char last_target[256];
+    pthread_mutex_t lock;
+    char last_target[256]; /* read it when no request is running */
 };
 
 /* State of a streamed answer. */
@@ -70,7 +72,9 @@ static inline void answer_str(struct http_request *r, int status, const char *te
 static inline void service_begin(void *context, struct http_request *r) {
     struct service *s = context;
     s->begun++;
+    pthread_mutex_lock(&s->lock);
     snprintf(s->last_target, sizeof s->last_target, "%s", (const char *)http_target(r).data);
+    pthread_mutex_unlock(&s->lock);
     http_set_user(r, s);
     if (path_is(r, "/refuse")) answer_str(r, 403, "refused");
 }
@@ -132,7 +136,7 @@ static inline void service_too_large(void *context, struct http_request *r) {
 }
 
 static inline void service_start(struct service *s, struct http_server_options options) {
-    *s = (struct service){0};
+    *s = (struct service){.lock = PTHREAD_MUTEX_INITIALIZER};
     if (options.listen_fd == 0) ASSERT_OK(http_listen_tcp("127.0.0.1", 0, &options.listen_fd, &s->port));
     options.handler.begin = service_begin;
     options.handler.finish = service_finish;
