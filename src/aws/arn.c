@@ -194,12 +194,12 @@ static void copy_part(char *to, size_t size, struct slice from) {
 }
 
 static struct result parse_key(struct slice text, enum arn_rule *ret_rule, struct arn_kms_key *ret) {
-    struct arn a;
+    struct arn a = {0};
     if (text.len == 0 || text.len > ARN_MAX_BYTES || !has_only_arn_characters(text) || !split(text, &a))
         return refuse_other_form(text, ret_rule);
     TRY(check_place(&a, ret_rule));
-    struct slice id;
-    bool multi;
+    struct slice id = {0};
+    bool multi = false;
     TRY(check_resource(&a, &id, &multi, ret_rule));
     struct arn_kms_key key = {.is_multi_region = multi};
     copy_part(key.partition, sizeof key.partition, a.partition);
@@ -235,7 +235,7 @@ struct result arn_check_customer_key(struct slice text, const char *org_region, 
                                      struct arn_kms_key *ret) {
     enum arn_rule unwanted;
     if (ret_rule == NULL) ret_rule = &unwanted;
-    struct arn_kms_key key;
+    struct arn_kms_key key = {0};
     TRY(parse_key(text, ret_rule, &key));
     TRY(check_for_organization(&key, org_region, ret_rule));
     if (ret) *ret = key;

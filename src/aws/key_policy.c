@@ -57,8 +57,8 @@ static void write_service_statement(const char *pad, const struct plan *p, struc
 }
 
 struct result key_policy_statement(const struct key_policy_grant *g, struct buf *out) {
-    struct arn_kms_key key;
-    struct plan p;
+    struct arn_kms_key key = {0};
+    struct plan p = {0};
     TRY(check(g, &key, &p));
     write_service_statement("", &p, out);
     buf_append_byte(out, '\n');
@@ -67,8 +67,8 @@ struct result key_policy_statement(const struct key_policy_grant *g, struct buf 
 
 struct result key_policy_document(const struct key_policy_grant *g, struct buf *out) {
     static const char *const everything[] = {"kms:*", NULL};
-    struct arn_kms_key key;
-    struct plan p;
+    struct arn_kms_key key = {0};
+    struct plan p = {0};
     TRY(check(g, &key, &p));
     buf_append_str(out, "{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": [\n");
     if (p.customer) {

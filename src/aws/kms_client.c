@@ -83,7 +83,7 @@ struct result kms_client_new(const struct kms_client_options *options, struct km
         options->endpoint ? str_dup(options->endpoint) : default_endpoint(options->region, partition);
     size_t n = strlen(endpoint);
     if (n > 0 && endpoint[n - 1] == '/') endpoint[n - 1] = 0;
-    const char *authority = NULL;
+    const char *authority = "";
     TRY(check_endpoint(endpoint, &authority));
     CREDENTIALS_AUTO(credentials);
     TRY(credentials_load(&options->credentials, &credentials));

@@ -83,7 +83,8 @@ struct parameter {
 };
 
 static struct slice part(const struct buf *text, size_t at, size_t len) {
-    return len == 0 ? (struct slice){0} : slice_make(text->data + at, len);
+    if (len == 0) return slice_make(NULL, 0);
+    return slice_make(text->data + at, len);
 }
 
 static struct slice name_of(const struct parameter *p, const struct buf *text) {

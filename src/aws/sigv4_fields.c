@@ -29,7 +29,7 @@ void sigv4_fields_done(struct sigv4_fields *f) {
 }
 
 static bool is_sha256(const char *value, uint8_t *ret_sha256) {
-    if (strlen(value) != (size_t)(2 * SHA256_BYTES)) return false;
+    if (strlen(value) / 2 != SHA256_BYTES || strlen(value) % 2 != 0) return false;
     BUF_AUTO(raw, SHA256_BYTES);
     if (is_err(hex_decode(slice_str(value), &raw)) || raw.len != SHA256_BYTES) return false;
     if (ret_sha256) mem_copy(ret_sha256, raw.data, SHA256_BYTES);
