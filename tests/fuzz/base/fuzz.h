@@ -1,0 +1,25 @@
+/* What the fuzzers of base share. A broken promise aborts, which is what libFuzzer looks for. */
+#ifndef LOCKSET_FUZZ_BASE_FUZZ_H
+#define LOCKSET_FUZZ_BASE_FUZZ_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define PROMISE(condition)                                                                                             \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #condition);                                    \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+/* A result is a success, or has a reason; the detail was emptied with err_forget before the call. */
+static inline bool is_settled(struct result r) {
+    return is_ok(r) || err_detail()[0];
+}
+
+#endif
