@@ -230,6 +230,9 @@ static void test_wrong_credentials(void **state) {
 /* A frozen KMS gives no answer in time; a dead one can't be reached. The last test: it ends the KMS. */
 static void test_silence(void **state) {
     kill(pid, SIGSTOP);
+    int status = 0; /* all of its threads have stopped only when the kernel says so */
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
     struct kms_request describe = {.operation = KMS_DESCRIBE_KEY, .key_id = key_arn};
     KMS_ANSWER_AUTO(a);
     struct kms_call_options once = {.max_attempts = 1, .attempt_timeout_ms = 300};
