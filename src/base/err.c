@@ -27,12 +27,11 @@ __attribute__((format(printf, 1, 0))) static void detail_set(const char *format,
     snprintf(detail, sizeof detail, "%s", text);
 }
 
-struct result err_make(enum err_code code, const char *format, ...) {
+void err_note(const char *format, ...) {
     va_list args;
     va_start(args, format);
     detail_set(format, args);
     va_end(args);
-    return (struct result){code};
 }
 
 struct result err_from_errno(int error_number, const char *format, ...) {

@@ -42,8 +42,11 @@ static inline void result_ignore(struct result r) {
     (void)r;
 }
 
-/* Makes a failure with its detail, in printf's manner. Thread-safe. */
-struct result err_make(enum err_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* err_make(code, format, ...) makes a failure with its detail, in printf's manner. Thread-safe. A macro, so that
+ * compilers and analyzers see at the call that what it gives is a failure. */
+#define err_make(code_, ...) (err_note(__VA_ARGS__), (struct result){(code_)})
+/* Only sets the detail. */
+void err_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A failure from errno (ENOENT: NOT_FOUND, EEXIST: EXISTS, ENOSPC and EDQUOT: NO_SPACE, ENOMEM and the rest: IO). The
  * detail is "<what>: <strerror>". */

@@ -17,8 +17,8 @@ struct http_request *http_request_new(struct http_server *s, const char *target)
 void http_request_free(struct http_request *r) {
     buf_done(&r->body);
     for (struct http_field *f = r->answer.fields; f && f->name; f++) {
-        mem_free((void *)(uintptr_t)f->name);
-        mem_free((void *)(uintptr_t)f->value);
+        mem_free(mem_unconst(f->name));
+        mem_free(mem_unconst(f->value));
     }
     mem_free(r->answer.fields);
     mem_free_wiping(r->answer.body);

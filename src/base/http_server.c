@@ -251,9 +251,9 @@ static void server_free(struct http_server *s) {
 static struct result daemon_start(struct http_server *s, int fd) {
     const struct http_server_options *o = &s->options;
     struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)o->tls_cert_pem},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)o->tls_key_pem},
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, mem_unconst(o->tls_cert_pem)},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, mem_unconst(o->tls_key_pem)},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, mem_unconst("NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2")},
         {MHD_OPTION_END, 0, NULL},
     };
     struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
@@ -348,11 +348,14 @@ struct result http_listen_tcp(const char *host, unsigned port, int *ret_fd, unsi
     CHECK(e == 0, ERR_INVALID, "%s is not an address of this machine: %s", host, gai_strerror(e));
     FD_AUTO(fd) = -1;
     TRY(listen_at(found, host, port, &fd));
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {0};
     socklen_t len = sizeof bound;
-    if (getsockname(fd, (struct sockaddr *)&bound, &len) != 0) return err_from_errno(errno, "reading a port number");
-    in_port_t number = bound.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)&bound)->sin6_port
-                                                   : ((const struct sockaddr_in *)&bound)->sin_port;
+    if (getsockname(fd, &bound.any, &len) != 0) return err_from_errno(errno, "reading a port number");
+    in_port_t number = bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port;
     if (ret_port) *ret_port = ntohs(number);
     *ret_fd = TAKE_FD(fd);
     return OK;

@@ -113,7 +113,7 @@ struct result ipc_send(int fd, struct slice data, const int *fds, unsigned fd_co
           IPC_MAX_BYTES, data.len);
     CHECK(fd_count <= IPC_MAX_FDS, ERR_TOO_LARGE, "a message carries at most %d descriptors", IPC_MAX_FDS);
     /* The interface of sendmsg is shared with recvmsg, hence not const. */
-    struct iovec part = {.iov_base = (void *)(uintptr_t)data.data, .iov_len = data.len};
+    struct iovec part = {.iov_base = mem_unconst(data.data), .iov_len = data.len};
     union control control = {0};
     struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
     if (fd_count > 0) {

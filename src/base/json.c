@@ -158,7 +158,7 @@ static bool is_allowed(const char *name, const char *const allowed[]) {
 
 struct result json_only(const json_t *object, const char *const allowed[]) {
     /* jansson's iterators want a pointer to non-const, though this one changes nothing. */
-    json_t *walked = (json_t *)(uintptr_t)object;
+    json_t *walked = mem_unconst(object);
     for (void *i = json_object_iter(walked); i; i = json_object_iter_next(walked, i)) {
         const char *name = json_object_iter_key(i);
         CHECK(is_allowed(name, allowed), ERR_INVALID, "'%.*s' is not a known member here", SHOWN_NAME_BYTES, name);

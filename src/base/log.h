@@ -24,9 +24,11 @@ static inline const char *kv_text(const char *text) {
 /* The program's name in each line, and the lowest level shown. Call once at start. */
 void log_start(const char *program, enum log_level lowest);
 void log_write(enum log_level level, const char *event, const struct kv *pairs);
-#define log_debug(event, ...) log_write(LOG_DEBUG, event, (const struct kv[]){__VA_ARGS__ __VA_OPT__(, ){0}})
-#define log_info(event, ...) log_write(LOG_INFO, event, (const struct kv[]){__VA_ARGS__ __VA_OPT__(, ){0}})
-#define log_warn(event, ...) log_write(LOG_WARN, event, (const struct kv[]){__VA_ARGS__ __VA_OPT__(, ){0}})
-#define log_error(event, ...) log_write(LOG_ERROR, event, (const struct kv[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+/* The pair in front, which is skipped, lets a list be empty. */
+#define LOG_PAIRS(...) ((const struct kv[]){{"", "", 0}, ##__VA_ARGS__, {0}} + 1)
+#define log_debug(event, ...) log_write(LOG_DEBUG, event, LOG_PAIRS(__VA_ARGS__))
+#define log_info(event, ...) log_write(LOG_INFO, event, LOG_PAIRS(__VA_ARGS__))
+#define log_warn(event, ...) log_write(LOG_WARN, event, LOG_PAIRS(__VA_ARGS__))
+#define log_error(event, ...) log_write(LOG_ERROR, event, LOG_PAIRS(__VA_ARGS__))
 
 #endif

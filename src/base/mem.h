@@ -26,6 +26,13 @@ char *str_ndup(const char *s, size_t n);
 /* printf into a new string. */
 char *str_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* For foreign interfaces that take a pointer to non-const and change nothing behind it. */
+static inline void *mem_unconst(const void *p) {
+    void *same;
+    __builtin_memcpy(&same, &p, sizeof same);
+    return same;
+}
+
 /* For `AUTO_FREE char *s = ...;`: freed when the scope ends. */
 static inline void mem_free_auto(void *pp) {
     void *p;
