@@ -82,6 +82,8 @@ static struct result run_view(struct tenant *t, const struct keylink_engine *eng
     buf_append_str(&sql, " AS SELECT _id, _event_time");
     buf_append_slice(&sql, columns);
     buf_printf(&sql, "\nFROM lockset_data.`%s` FINAL", c->id);
+    if (c->retention_secs)
+        buf_printf(&sql, " WHERE _event_time >= now64(6) - toIntervalSecond(%" PRId64 ")", c->retention_secs);
     TRY(buf_check(&sql));
     return tenant_run(t, engine, buf_str(&sql));
 }

@@ -182,6 +182,7 @@ static struct collection *collection_new(const struct registry_collection *from)
     snprintf(c->id, sizeof c->id, "%s", from->id);
     c->workspace = str_dup(from->workspace);
     c->name = str_dup(from->name);
+    c->retention_secs = from->retention_secs;
     schema_init(&c->schema);
     pthread_mutex_init(&c->lock, NULL);
     pthread_rwlockattr_t attributes;

@@ -1,0 +1,136 @@
+#include <string.h>
+
+#include "api/call.h"
+#include "lifecycle/collections.h"
+
+enum { MAX_RETENTION_S = 315360000 };
+
+/* What clients may wait for: READY, unless the key is away. */
+static const char *status_of(struct call *c, const struct registry_collection *row) {
+    JSON_AUTO(state);
+    state = keylink_state(c->api->keylink, row->org);
+    const char *name = json_string_value(json_object_get(state, "state"));
+    if (name && strcmp(name, "UNAVAILABLE") == 0) return "ENCRYPTION_KEY_ERROR";
+    if (name && strcmp(name, "PAUSED") == 0) return "PAUSED";
+    return row->status;
+}
+
+static json_t *shape_collection(struct call *c, const struct registry_collection *row, const char *status) {
+    AUTO_FREE char *rrn = str_format("rrn:col:%s:%s", row->region, row->id);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:[], s:[]}", "name", row->name, "workspace",
+                          row->workspace, "description", row->description ? row->description : "", "status",
+                          status ? status : status_of(c, row), "created_by", row->created_by ? row->created_by : "",
+                          "rrn", rrn, "insert_only", 0, "read_only", 0, "sources", "aliases");
+    json_object_set_new(o, "created_at", shape_time(row->created_at_ms));
+    json_object_set_new(o, "retention_secs", row->retention_secs ? json_integer(row->retention_secs) : json_null());
+    return o;
+}
+
+static bool is_going(const struct registry_collection *row) {
+    return strcmp(row->status, "DELETED") == 0;
+}
+
+struct result call_collection(struct call *c, struct registry_collection *ret) {
+    const char *workspace = call_param(c, 0), *name = call_param(c, 1);
+    struct result r = registry_get_collection(c->api->registry, call_org(c), c->api->region, workspace, name, ret);
+    bool gone = is_ok(r) && is_going(ret);
+    if (gone) registry_collection_done(ret);
+    if (gone || r.code == ERR_NOT_FOUND)
+        return refuse(&c->why, ERR_NOT_FOUND, 404, "NOTFOUND", 0, "Collection '%s' does not exist in workspace '%s'.",
+                      name, workspace);
+    return r;
+}
+
+static struct result list(struct call *c, const char *workspace) {
+    AUTO(registry_collections_done) struct registry_collections rows = {0};
+    TRY(registry_list_collections(c->api->registry, call_org(c), c->api->region, workspace, &rows));
+    json_t *data = json_array();
+    for (size_t i = 0; i < rows.count; i++)
+        if (!is_going(&rows.items[i])) json_array_append_new(data, shape_collection(c, &rows.items[i], NULL));
+    answer_json(c->http, 200, json_pack("{s:o}", "data", data));
+    return OK;
+}
+
+struct result collections_list_all(struct call *c) {
+    return list(c, NULL);
+}
+
+struct result collections_list(struct call *c) {
+    AUTO(registry_workspace_done) struct registry_workspace w = {0};
+    struct result r = registry_get_workspace(c->api->registry, call_org(c), call_param(c, 0), &w);
+    if (r.code == ERR_NOT_FOUND)
+        return refuse(&c->why, r.code, 404, "NOTFOUND", 0, "Workspace '%s' does not exist.", call_param(c, 0));
+    TRY(r);
+    return list(c, call_param(c, 0));
+}
+
+struct result collections_get(struct call *c) {
+    AUTO(registry_collection_done) struct registry_collection row = {0};
+    TRY(call_collection(c, &row));
+    answer_json(c->http, 200, json_pack("{s:o}", "data", shape_collection(c, &row, NULL)));
+    return OK;
+}
+
+/* Known to Rockset, and deliberately not served: to ignore them would change what is stored. */
+static struct result refuse_unserved(struct call *c, const json_t *body) {
+    static const char *const unserved[] = {"field_mapping_query", "sources",        "clustering_key",
+                                           "event_time_info",     "field_mappings", NULL};
+    for (size_t i = 0; unserved[i]; i++) {
+        const json_t *v = json_object_get(body, unserved[i]);
+        bool is_empty = !v || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0);
+        if (!is_empty)
+            return refuse(&c->why, ERR_UNSUPPORTED, 501, "NOTIMPLEMENTEDYET", 0,
+                          "'%s' is not served: leave it out, and send the documents through the docs endpoint.",
+                          unserved[i]);
+    }
+    return OK;
+}
+
+static struct result read_new(struct call *c, const json_t *body, struct registry_collection *ret) {
+    const char *name, *description = "";
+    int64_t retention = 0;
+    TRY(json_get_str(body, "name", &name));
+    TRY(collection_check_name(name));
+    TRY(call_opt_text(body, "description", COLLECTION_MAX_DESCRIPTION, &description));
+    const json_t *r = json_object_get(body, "retention_secs");
+    if (r && !json_is_null(r))
+        TRY(json_get_int(body, "retention_secs", COLLECTION_MIN_RETENTION_S, MAX_RETENTION_S, &retention));
+    TRY(refuse_unserved(c, body));
+    *ret = (struct registry_collection){.org = str_dup(call_org(c)),
+                                        .region = str_dup(c->api->region),
+                                        .workspace = str_dup(call_param(c, 0)),
+                                        .name = str_dup(name),
+                                        .description = str_dup(description),
+                                        .created_by = str_dup(c->key.name),
+                                        .retention_secs = retention};
+    return OK;
+}
+
+struct result collections_create(struct call *c) {
+    static const char *const members[] = {"name",
+                                          "description",
+                                          "retention_secs",
+                                          "field_mapping_query",
+                                          "sources",
+                                          "storage_compression_type",
+                                          "clustering_key",
+                                          "event_time_info",
+                                          "field_mappings",
+                                          "source_download_soft_limit_bytes",
+                                          NULL};
+    JSON_AUTO(body);
+    TRY(call_body(c, members, true, &body));
+    AUTO(registry_collection_done) struct registry_collection row = {0};
+    TRY(read_new(c, body, &row));
+    TRY(collection_create(call_tenant(c), &row, &c->why));
+    answer_json(c->http, 200, json_pack("{s:o}", "data", shape_collection(c, &row, "CREATED")));
+    return OK;
+}
+
+struct result collections_delete(struct call *c) {
+    AUTO(registry_collection_done) struct registry_collection row = {0};
+    TRY(call_collection(c, &row));
+    TRY(collection_delete(call_tenant(c), &row, &c->why));
+    answer_json(c->http, 200, json_pack("{s:o}", "data", shape_collection(c, &row, "DELETED")));
+    return OK;
+}
