@@ -92,7 +92,7 @@ struct result bodies_place(struct store *s, const uint8_t tag[static NAME_TAG_BY
 
 static struct store_pin **pin_find(struct store *s, const uint8_t *tag) {
     struct store_pin **at = &s->pins;
-    while (*at && memcmp((*at)->tag, tag, NAME_TAG_BYTES) != 0)
+    while (*at && mem_order((*at)->tag, tag, NAME_TAG_BYTES) != 0)
         at = &(*at)->next;
     return at;
 }

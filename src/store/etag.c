@@ -36,5 +36,5 @@ struct result store_etag_parse(struct slice text, struct store_etag *ret) {
 }
 
 bool store_etag_equal(const struct store_etag *a, const struct store_etag *b) {
-    return a->parts == b->parts && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+    return a->parts == b->parts && mem_order(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }

@@ -15,7 +15,7 @@ enum { BUCKETS = ARRAY_LEN(((struct level_cache *)NULL)->buckets) };
 /* ---- Entries ---- */
 
 static int compare(const char *a, size_t a_len, const char *b, size_t b_len) {
-    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    int order = mem_order(a, b, a_len < b_len ? a_len : b_len);
     if (order != 0) return order;
     return a_len < b_len ? -1 : a_len > b_len;
 }
@@ -74,7 +74,7 @@ struct level_entry *level_add(struct level_cache *c, struct level *l, struct sli
     size_t at = level_position(l, name);
     if (at < l->count && entry_is(l->entries[at], name)) return l->entries[at];
     make_room(l);
-    memmove(l->entries + at + 1, l->entries + at, (l->count - at) * sizeof(struct level_entry *));
+    mem_move(l->entries + at + 1, l->entries + at, (l->count - at) * sizeof(struct level_entry *));
     l->entries[at] = entry_new(name, is_folder);
     l->count++;
     c->entries++;
@@ -85,7 +85,7 @@ void level_remove(struct level_cache *c, struct level *l, struct slice name) {
     size_t at = level_position(l, name);
     if (at >= l->count || !entry_is(l->entries[at], name)) return;
     entry_free(l->entries[at]);
-    memmove(l->entries + at, l->entries + at + 1, (l->count - at - 1) * sizeof(struct level_entry *));
+    mem_move(l->entries + at, l->entries + at + 1, (l->count - at - 1) * sizeof(struct level_entry *));
     l->count--;
     c->entries--;
 }

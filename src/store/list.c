@@ -17,7 +17,7 @@ static bool starts_with(struct slice a, struct slice beginning) {
 
 static int compare(struct slice a, struct slice b) {
     size_t n = a.len < b.len ? a.len : b.len;
-    int order = n ? memcmp(a.data, b.data, n) : 0;
+    int order = n ? mem_order(a.data, b.data, n) : 0;
     if (order != 0) return order;
     return a.len < b.len ? -1 : a.len > b.len;
 }

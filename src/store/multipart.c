@@ -434,7 +434,7 @@ static struct result list_hash(const struct store_complete *complete, const char
 static bool was_completed(struct store *s, const char *id, const uint8_t *hash, struct store_written *ret) {
     for (size_t i = 0; i < STORE_COMPLETED_KEPT; i++) {
         const struct store_completed *c = &s->completed[i];
-        if (strcmp(c->id, id) != 0 || memcmp(c->list_hash, hash, SHA256_BYTES) != 0) continue;
+        if (strcmp(c->id, id) != 0 || mem_order(c->list_hash, hash, SHA256_BYTES) != 0) continue;
         *ret = c->written;
         return true;
     }

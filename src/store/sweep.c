@@ -160,7 +160,7 @@ static struct result sweep_folder(struct sweep *w, int dir_fd, const uint8_t *ch
 /* ---- bodies/ and tmp/ ---- */
 
 static int tag_order(const void *a, const void *b) {
-    return memcmp(a, b, NAME_TAG_BYTES);
+    return mem_order(a, b, NAME_TAG_BYTES);
 }
 
 static struct result sweep_bodies(struct sweep *w) {

@@ -126,7 +126,7 @@ void upload_put_part(struct upload *u, const struct upload_part *part) {
             u->part_capacity = u->part_capacity ? u->part_capacity * 2 : 16;
             u->parts = mem_resize(u->parts, u->part_capacity * sizeof *u->parts);
         }
-        memmove(u->parts + at + 1, u->parts + at, (u->part_count - at) * sizeof *u->parts);
+        mem_move(u->parts + at + 1, u->parts + at, (u->part_count - at) * sizeof *u->parts);
         u->part_count++;
     }
     u->parts[at] = *part;
