@@ -72,3 +72,11 @@ char *str_format(const char *format, ...) {
     if (n < 0) out_of_memory();
     return text;
 }
+
+void mem_move(void *to, const void *from, size_t n) {
+    if (n > 0) memmove(to, from, n);
+}
+
+int mem_order(const void *a, const void *b, size_t n) {
+    return n > 0 ? memcmp(a, b, n) : 0;
+}

@@ -20,6 +20,10 @@ void mem_free_wiping(void *p);
 void *mem_dup(const void *p, size_t n);
 /* Copies n bytes between areas that don't overlap; n = 0 allows NULL. */
 void mem_copy(void *to, const void *from, size_t n);
+/* The same where the areas may overlap. */
+void mem_move(void *to, const void *from, size_t n);
+/* Byte order of n bytes: negative, 0, positive. Not for secrets: see secret_equal. n = 0 allows NULL. */
+int mem_order(const void *a, const void *b, size_t n);
 /* Copies of strings; str_dup(NULL) is NULL. str_ndup copies at most n bytes and terminates. */
 char *str_dup(const char *s);
 char *str_ndup(const char *s, size_t n);

@@ -148,7 +148,7 @@ static size_t branch_position(const struct lease *l, const uint8_t *id, bool *re
     size_t low = 0, high = l->branch_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = memcmp(l->branches[middle].id, id, LEASE_BRANCH_ID_BYTES);
+        int order = mem_order(l->branches[middle].id, id, LEASE_BRANCH_ID_BYTES);
         if (order == 0) {
             *ret_found = true;
             return middle;

@@ -103,7 +103,7 @@ void schema_add(struct schema *s, struct slice name, struct scan_type type) {
 }
 
 static struct scan_type array_type(const struct schema_field *f, unsigned i) {
-    struct scan_type t;
+    struct scan_type t = {0};
     mem_copy(t.code, f->arrays[i], SCAN_TYPE_BYTES);
     return t;
 }
