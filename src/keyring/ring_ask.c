@@ -32,7 +32,7 @@ void ring_probe(const struct ring_place *p, const struct registry_wrapped_key *b
     ask(p, operation, context, buf_slice(&branch->wrapped), &answer);
     verdict_of(&answer, operation, &ret->verdict);
     ret->sent_boottime_ns = answer.sent_boottime_ns;
-    snprintf(ret->material_id, sizeof ret->material_id, "%s", current_material(&answer, operation));
+    snprintf(ret->material_id, sizeof ret->material_id, "%.64s", current_material(&answer, operation));
 }
 
 /* What Decrypt is tried on. */
@@ -72,7 +72,7 @@ void ring_preflight(const struct ring_place *p, const struct registry_wrapped_ke
         struct verdict v;
         verdict_of(answer, o, &v);
         if (current_material(answer, o)[0])
-            snprintf(ret->material_id, sizeof ret->material_id, "%s", current_material(answer, o));
+            snprintf(ret->material_id, sizeof ret->material_id, "%.64s", current_material(answer, o));
         /* A KMS that doesn't answer one question would take the time-out of each. DescribeKey is asked first even for
          * the quick form, because it alone tells a deletion date. */
         bool no_answer = answer->error == KMS_TIMEOUT || answer->error == KMS_UNREACHABLE;

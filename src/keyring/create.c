@@ -1,0 +1,268 @@
+/* Checking a key for people, and creating an organization: preflight, its first keys (durable in the store before
+ * anything else knows of them), then one transaction of the registry. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "keyring/key_file.h"
+#include "keyring/keyring.h"
+
+struct create_job {
+    struct job job;
+    struct keyring *k;
+    struct api_call call;
+    struct region *region;
+    struct ring_place place;
+    enum registry_kind kind;
+    bool check_only;
+    char org[REGISTRY_ID_BYTES];
+    char arn[ARN_KMS_KEY_BYTES];
+    char *name, *display_name, *created_by, *api_key_hash, *api_key_name;
+    struct ring_preflight preflight;
+    struct registry_wrapped_key keys[2]; /* the name key and the first branch */
+    struct result done;
+    char *why;
+};
+
+static void job_free(struct create_job *c) {
+    registry_wrapped_key_done(&c->keys[0]);
+    registry_wrapped_key_done(&c->keys[1]);
+    mem_free(c->name);
+    mem_free(c->display_name);
+    mem_free(c->created_by);
+    mem_free(c->api_key_hash);
+    mem_free(c->api_key_name);
+    mem_free(c->why);
+    mem_free(c);
+}
+
+/* ---- On a worker ---- */
+
+static struct result require_free_name(struct create_job *c) {
+    AUTO(registry_org_done) struct registry_org there = {0};
+    struct result found = registry_find_org(c->k->registry, c->name, &there);
+    if (found.code == ERR_NOT_FOUND) return OK;
+    TRY(found);
+    FAIL(ERR_EXISTS, "there is an organization named %.64s already", c->name);
+}
+
+static struct result write_all(struct create_job *c) {
+    TRY(key_file_write(c->place.store, &c->keys[0]));
+    TRY(key_file_write(c->place.store, &c->keys[1]));
+    struct registry_new_org n = {.id = c->org,
+                                 .name = c->name,
+                                 .display_name = c->display_name,
+                                 .created_by = c->created_by,
+                                 .created_at_ms = clock_unix_ms(),
+                                 .region = c->region->name,
+                                 .kind = c->kind,
+                                 .kms_key_arn = c->arn,
+                                 .state_reason = "the preflight passed",
+                                 .api_key_hash = c->api_key_hash,
+                                 .api_key_name = c->api_key_name,
+                                 .keys = c->keys,
+                                 .key_count = ARRAY_LEN(c->keys)};
+    return registry_create_org(c->k->registry, &n);
+}
+
+static struct result make_org(struct create_job *c) {
+    struct verdict verdict;
+    TRY(ring_generate(&c->place, REGISTRY_NAME_KEY, &c->keys[0], &verdict));
+    TRY(ring_generate(&c->place, REGISTRY_BRANCH_KEY, &c->keys[1], &verdict));
+    struct result written = write_all(c);
+    if (is_ok(written)) return OK;
+    /* Nothing stays behind. The folder is new with this id, so it holds nothing but these keys. */
+    AUTO_FREE char *why = str_dup(err_detail());
+    AUTO_FREE char *folder = str_format("%s/%s", c->place.store, c->org);
+    if (is_err(file_remove_tree(folder))) log_error("org.folder_left", KV("folder", folder));
+    return err_make(written.code, "%s", why);
+}
+
+static void create_run(struct job *j) {
+    struct create_job *c = (struct create_job *)j;
+    if (!c->check_only) c->done = require_free_name(c);
+    if (is_ok(c->done)) {
+        ring_preflight(&c->place, NULL, false, &c->preflight);
+        if (!c->check_only && c->preflight.checks.passed) c->done = make_org(c);
+    }
+    if (is_err(c->done)) c->why = str_dup(err_detail());
+}
+
+/* ---- On the loop ---- */
+
+static size_t list_failed(const struct checks *c, struct buf *out) {
+    size_t failed = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->items[i].ok) continue;
+        buf_printf(out, "%s%s", failed ? ", " : "", c->items[i].name);
+        failed++;
+    }
+    return failed;
+}
+
+/* Did the preflight come to nothing because KMS gave no answer? Then that is what is told. */
+static bool answer_unreachable(const struct create_job *c, size_t failed) {
+    const struct verdict *v = &c->preflight.checks.verdict;
+    if (failed > 0 || v->kind == VERDICT_REFUSED) return false;
+    AUTO_FREE char *message = str_format("AWS KMS in %s gives no usable answer for the key %s (%s%s%.300s); try again",
+                                         c->region->name, c->arn, v->aws_error, v->aws_error[0] ? ": " : "", v->text);
+    api_fail(c->k, c->call, "UNREACHABLE", message, checks_to_json(&c->preflight.checks), NULL);
+    return true;
+}
+
+static void answer_created(struct create_job *c) {
+    struct keyring *k = c->k;
+    char available[] = "AVAILABLE";
+    struct registry_region row = {
+        .org = c->org, .region = str_dup(c->region->name), .kms_key_arn = c->arn, .kind = c->kind, .state = available};
+    struct unit *u = keyring_add_unit(k, c->region, &row);
+    mem_free(row.region);
+    u->ring = (struct ring){.names = c->keys[0], .branch = c->keys[1]};
+    c->keys[0] = c->keys[1] = (struct registry_wrapped_key){0};
+    u->is_loaded = true;
+    snprintf(u->seen_material, sizeof u->seen_material, "%s", c->preflight.material_id);
+    log_info("org.created", KV("org", c->org), KV("name", c->name), KV("kind", registry_kind_name(c->kind)),
+             KV("key", c->arn));
+    unit_grant(u, c->preflight.sent_boottime_ns);
+    json_t *fields = json_object();
+    json_object_set_new(fields, "org", json_string(c->org));
+    json_object_set_new(fields, "region", json_string(c->region->name));
+    json_object_set_new(fields, "kms_key_arn", json_string(c->arn));
+    json_object_set_new(fields, "kind", json_string(registry_kind_name(c->kind)));
+    json_object_set_new(fields, "state", unit_state(u));
+    api_reply(k, c->call, fields);
+}
+
+static void create_done(struct job *j) {
+    struct create_job *c = (struct create_job *)j;
+    const struct checks *checks = &c->preflight.checks;
+    BUF_AUTO(names, 1024);
+    size_t failed = list_failed(checks, &names);
+    if (is_err(c->done)) {
+        api_fail(c->k, c->call, err_name(c->done.code), c->why, NULL, NULL);
+    } else if (!checks->passed && answer_unreachable(c, failed)) {
+        /* told */
+    } else if (c->check_only) {
+        json_t *fields = json_object();
+        json_object_set_new(fields, "checks", checks_to_json(checks));
+        json_object_set_new(fields, "passed", json_boolean(checks->passed));
+        api_reply(c->k, c->call, fields);
+    } else if (!checks->passed) {
+        AUTO_FREE char *message = str_format("the key %s did not pass the preflight: %s", c->arn,
+                                             failed ? buf_str(&names) : checks->verdict.text);
+        api_fail(c->k, c->call, "PREFLIGHT", message, checks_to_json(checks), NULL);
+    } else {
+        answer_created(c);
+    }
+    job_free(c);
+}
+
+/* ---- Reading the request ---- */
+
+static struct result set_key(struct create_job *c, const char *arn) {
+    struct arn_kms_key key;
+    if (arn) {
+        CHECK(c->check_only || c->k->config->customer_keys_enabled, ERR_FORBIDDEN,
+              "customers' keys are a private preview: the operator has not enabled them (customer_keys.enabled)");
+        TRY(arn_check_customer_key(slice_str(arn), c->region->name, NULL, &key));
+        c->kind = REGISTRY_CUSTOMER;
+    } else {
+        const char *own = c->region->service_key_arn;
+        CHECK(own, ERR_INVALID,
+              "this deployment has no key of its own in %s for organizations without a customer's key: set "
+              "service_key_arn of the region",
+              c->region->name);
+        TRY(arn_parse_kms_key(slice_str(own), &key));
+        CHECK(strcmp(key.region, c->region->name) == 0, ERR_INVALID, "service_key_arn of %s is a key in %s",
+              c->region->name, key.region);
+        c->kind = REGISTRY_SERVICE;
+    }
+    arn_print_kms_key(&key, c->arn);
+    return OK;
+}
+
+static bool is_org_name(const char *s) {
+    size_t n = strlen(s);
+    return n >= 2 && n <= 63 && s[0] >= 'a' && s[0] <= 'z' && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
+}
+
+static struct result read_org(struct create_job *c, const json_t *m) {
+    const char *org = NULL, *name, *display_name, *by, *hash, *key_name;
+    TRY(json_opt_str(m, "org", &org));
+    TRY(json_get_str(m, "name", &name));
+    display_name = name;
+    TRY(json_opt_str(m, "display_name", &display_name));
+    TRY(json_get_str(m, "created_by", &by));
+    TRY(json_get_str(m, "api_key_hash", &hash));
+    TRY(json_get_str(m, "api_key_name", &key_name));
+    CHECK(is_org_name(name), ERR_INVALID,
+          "an organization's name is 2 to 63 of a-z, 0-9 and -, beginning with a letter");
+    CHECK(strlen(display_name) <= 1024 && strlen(by) <= 256 && strlen(key_name) <= 256, ERR_INVALID,
+          "a name is too long");
+    CHECK(strlen(hash) == REGISTRY_HASH_HEX && strspn(hash, "0123456789abcdef") == REGISTRY_HASH_HEX, ERR_INVALID,
+          "api_key_hash is not the hexadecimal form of a SHA-256");
+    if (org) {
+        CHECK(strlen(org) == REGISTRY_ID_BYTES - 1 && org[0] == 'o' && strspn(org + 1, "0123456789abcdef") == 20,
+              ERR_INVALID, "an organization's id is 'o' and 20 hexadecimal digits");
+        snprintf(c->org, sizeof c->org, "%s", org);
+    } else {
+        TRY(registry_new_id('o', c->org));
+    }
+    c->name = str_dup(name);
+    c->display_name = str_dup(display_name);
+    c->created_by = str_dup(by);
+    c->api_key_hash = str_dup(hash);
+    c->api_key_name = str_dup(key_name);
+    return OK;
+}
+
+static struct result read_request(struct create_job *c, const json_t *m) {
+    static const char *const for_check[] = {"id", "op", "arn", "region", NULL};
+    static const char *const for_org[] = {
+        "id", "op", "org", "name", "display_name", "region", "arn", "api_key_hash", "api_key_name", "created_by", NULL};
+    TRY(json_only(m, c->check_only ? for_check : for_org));
+    const char *region, *arn = NULL;
+    TRY(json_get_str(m, "region", &region));
+    c->region = keyring_find_region(c->k, region);
+    CHECK(c->region, ERR_INVALID, "this deployment does not serve the region '%.40s'", region);
+    if (c->check_only) {
+        TRY(json_get_str(m, "arn", &arn));
+        snprintf(c->org, sizeof c->org, "preflight");
+    } else {
+        TRY(json_opt_str(m, "arn", &arn));
+        TRY(read_org(c, m));
+    }
+    return set_key(c, arn);
+}
+
+static void submit(struct keyring *k, struct api_call call, const json_t *message, bool check_only) {
+    struct create_job *c = mem_alloc(sizeof *c);
+    *c = (struct create_job){
+        .job = {.run = create_run, .done = create_done}, .k = k, .call = call, .check_only = check_only};
+    struct result r = read_request(c, message);
+    if (is_err(r)) {
+        api_fail_result(k, call, r);
+        job_free(c);
+        return;
+    }
+    c->place = (struct ring_place){.org = c->org,
+                                   .region = c->region->name,
+                                   .kms_key_arn = c->arn,
+                                   .store = c->region->store,
+                                   .kms = c->region->kms,
+                                   .registry = k->registry,
+                                   .service_account_id = k->config->service_account_id,
+                                   .needs_multi_region = c->kind == REGISTRY_CUSTOMER,
+                                   .timeout_ms = (unsigned)k->config->key_kms_timeout_ms};
+    pool_submit(c->region->pool, &c->job, true);
+}
+
+void create_org(struct keyring *k, struct api_call call, const json_t *message) {
+    submit(k, call, message, false);
+}
+
+void create_check_key(struct keyring *k, struct api_call call, const json_t *message) {
+    submit(k, call, message, true);
+}

@@ -1,0 +1,229 @@
+/* What the keyring's parts share: the process, its regions, and its units (an organization in a region). Everything
+ * here belongs to the event loop's thread; jobs on workers get copies. */
+#ifndef LOCKSET_KEYRING_KEYRING_H
+#define LOCKSET_KEYRING_KEYRING_H
+
+#include "base/json.h"
+#include "config/config.h"
+#include "keyring/lease_state.h"
+#include "keyring/limits.h"
+#include "keyring/pool.h"
+#include "keyring/ring.h"
+#include "registry/registry.h"
+
+/* Who asked over the api's socket: a connection (by number, so that one that has gone is recognised) and the request.
+ */
+struct api_call {
+    uint64_t connection;
+    int64_t id;
+};
+
+struct region {
+    const char *name, *store, *service_key_arn; /* the config's */
+    struct kms_client *kms;
+    struct pool *pool; /* of its own: a KMS that hangs holds up no other region */
+};
+
+/* One process of a pair, as the keyring holds it. */
+struct member {
+    int fd, pidfd; /* -1: none */
+    struct loop_source *messages, *exits;
+};
+
+struct waiter {
+    struct api_call call;
+    struct waiter *next;
+};
+
+enum pair_phase { PAIR_NONE, PAIR_STARTING, PAIR_RUNNING };
+
+/* The gateway and the engine of an active unit. */
+struct pair {
+    enum pair_phase phase;
+    uint32_t serial;         /* of the latest start; answers to an earlier one are stale */
+    uint32_t gateway_serial; /* of the latest start of a gateway */
+    int64_t epoch;
+    struct member gateway, engine;
+    char *engine_socket;
+    bool has_keys;               /* unwrapped and not yet sent */
+    struct secret names, branch; /* only between unwrapping and sending */
+    uint8_t branch_id[16];
+    bool is_gateway_armed; /* it has its keys and a lease */
+    int64_t deadline_ns;   /* of the start */
+    int64_t restart_ns;    /* when to start again; 0: no plan */
+    int64_t started_ns, last_used_ns, refuse_until_ns;
+    bool is_withdrawn; /* idle: the api was told to ask again before it uses the engine */
+    unsigned failures; /* in quick succession */
+    struct waiter *waiters;
+};
+
+enum ending_phase { ENDING_NONE, ENDING_PERSIST, ENDING_ACKS };
+
+struct recheck {
+    struct api_call call;
+    bool is_answered; /* by KMS: checks is there */
+    bool passed;
+    json_t *checks;
+    int64_t deadline_ns;
+    struct recheck *next;
+};
+
+struct unit {
+    struct keyring *k;
+    struct region *region;
+    char *org, *kms_key_arn;
+    enum registry_kind kind;
+    struct ring_place place;
+    struct ring ring;
+    bool is_loaded;
+    struct lease_machine lease;
+
+    char *reason, *aws_error; /* aws_error NULL: none */
+    struct verdict verdict;   /* the last one that was not good */
+    int64_t since_ms, last_success_ms, deletion_ms;
+    char seen_material[65]; /* what KMS says the key's current material is; "" unknown */
+
+    bool persist_in_flight, persist_again;
+    int64_t persist_retry_ns; /* 0: none */
+    enum ending_phase ending;
+    int64_t ending_deadline_ns;
+    uint64_t ending_seq;
+    int64_t gateway_kill_ns; /* the grace of a gateway that was told to end; 0: none */
+    struct member gateway_ending;
+
+    struct pair pair;
+    bool resume; /* start the pair again when the lease returns */
+    bool is_rotating;
+    int64_t rotate_retry_ns;
+    struct recheck *rechecks;
+    int64_t pushed_expiry_ns;
+    int64_t wake_ns; /* when unit_tick is needed next */
+};
+
+struct api_link;
+struct supervisor_link;
+
+struct keyring {
+    const struct config *config;
+    struct registry *registry;
+    struct loop *loop;
+    struct finished *finished;
+    struct pool *registry_pool;
+    struct region *regions;
+    size_t region_count;
+    struct unit **units;
+    size_t unit_count, unit_capacity;
+    unsigned acks_awaited; /* units in ENDING_ACKS */
+    int64_t wake_ns;       /* the least of the units' */
+    struct lease_times customer_times, service_times;
+    struct api_link *api;
+    struct supervisor_link *supervisor;
+};
+
+struct region *keyring_find_region(struct keyring *k, const char *name);
+struct unit *keyring_find_unit(struct keyring *k, const char *org, const char *region);
+/* A unit for a row of the registry; in STARTING. was_unavailable: as it was persisted. */
+struct unit *keyring_add_unit(struct keyring *k, struct region *region, const struct registry_region *row);
+
+/* ---- unit.c: states ---- */
+
+bool unit_has_lease(const struct unit *u);
+/* The state object of the api's protocol. */
+json_t *unit_state(const struct unit *u);
+/* Does what is due and sets wake_ns. */
+void unit_tick(struct unit *u, int64_t now_ns);
+/* Asks for a tick at once. */
+void unit_poke(struct unit *u);
+/* Remembers what an answer said, for reasons and for the deletion date. */
+void unit_note(struct unit *u, const struct verdict *v);
+/* Did DescribeKey show a deletion date that has passed? */
+bool unit_is_destroyed(const struct unit *u);
+/* Writes the present state to the registry, on its thread. */
+void unit_persist(struct unit *u, bool is_urgent);
+/* The api acknowledged pushes up to some number. */
+void unit_acked(struct unit *u);
+void unit_recheck(struct unit *u, struct api_call call);
+/* Ready for a lease at once: for a unit whose preflight has just passed (a new organization). */
+void unit_grant(struct unit *u, int64_t sent_ns);
+
+/* ---- watch.c: questions to KMS ---- */
+
+void watch_probe(struct unit *u, enum kms_operation operation, bool is_urgent);
+void watch_preflight(struct unit *u);
+void watch_recheck(struct unit *u, struct recheck *r);
+/* Carries out what the state machine ordered. */
+void unit_obey(struct unit *u, struct lease_orders orders);
+
+/* ---- pair.c, pair_start.c: processes ---- */
+
+void pair_init(struct pair *p);
+void pair_activate(struct unit *u, struct api_call call);
+/* The earliest time at which it needs a tick. */
+int64_t pair_tick(struct unit *u, int64_t now_ns);
+void pair_begin(struct unit *u);
+/* A longer lease for both. */
+void pair_arm(struct unit *u);
+/* Ends both at once and fails whoever waits. */
+void pair_end(struct unit *u, const char *code, const char *message);
+void pair_kill_engine(struct unit *u, int64_t epoch, struct api_call call);
+void pair_started(struct unit *u, int64_t epoch, int gateway_pid, int engine_pid, const char *engine_socket,
+                  int gateway_fd, int engine_fd);
+void pair_engine_started(struct unit *u, int64_t epoch, int engine_pid, const char *engine_socket, int engine_fd);
+void pair_start_failed(struct unit *u, int64_t epoch, const char *reason);
+void pair_exited(struct unit *u, int64_t epoch, bool is_gateway, const char *status);
+/* Shared by the two files. */
+void pair_engine_gone(struct unit *u, const char *status);
+void pair_gateway_gone(struct unit *u, const char *status);
+void pair_fail_waiters(struct unit *u, const char *code, const char *message);
+void pair_ready(struct unit *u);
+void pair_restart_engine(struct unit *u);
+void pair_drop_keys(struct pair *p);
+void pair_send_keys(struct unit *u);
+void member_open(struct unit *u, struct member *m, int fd, int pid, bool is_gateway);
+/* Kills the process, if there is one, and closes both descriptors. */
+void member_kill(struct member *m);
+
+/* ---- branch.c: new branches, and old ones that a gateway asks for ---- */
+
+/* Is it time for a new branch (its window passed, or the key's material changed)? */
+bool branch_is_old(const struct unit *u);
+void branch_rotate(struct unit *u);
+void branch_fetch(struct unit *u, const uint8_t id[static 16]);
+/* A copy of what is needed to ask KMS. The caller calls registry_wrapped_key_done. */
+void branch_copy(const struct registry_wrapped_key *from, struct registry_wrapped_key *ret);
+/* Takes a new active branch over. */
+void branch_adopt(struct unit *u, struct registry_wrapped_key *fresh);
+/* "0123..." to 16 bytes; false if it is no such thing. */
+bool branch_id_bytes(const char *hex, uint8_t ret[static 16]);
+
+/* ---- supervisor_link.c: fd 3 ---- */
+
+struct result supervisor_link_new(struct keyring *k, int fd, struct supervisor_link **ret);
+/* "start", "restart_engine" or "end". */
+struct result supervisor_ask(struct keyring *k, const char *op, const struct unit *u, int64_t epoch);
+
+/* ---- api_link.c: run/keyring.sock ---- */
+
+struct result api_link_new(struct keyring *k, const char *path, struct api_link **ret);
+/* Answers; takes `fields` (an object; NULL: none) over. Nothing happens when the connection has gone. */
+void api_reply(struct keyring *k, struct api_call call, json_t *fields);
+/* A failure; takes checks and state over (NULL: none). */
+void api_fail(struct keyring *k, struct api_call call, const char *code, const char *message, json_t *checks,
+              json_t *state);
+void api_fail_result(struct keyring *k, struct api_call call, struct result failure);
+/* Tells every connection; returns the push's number. */
+uint64_t api_push_state(struct keyring *k, const struct unit *u);
+void api_push_engine(struct keyring *k, const struct unit *u, int64_t epoch, const char *engine_socket);
+/* Has every connection acknowledged the push? */
+bool api_has_acked(const struct keyring *k, uint64_t seq);
+
+/* ---- requests.c: what the api may ask ---- */
+
+void request_handle(struct keyring *k, uint64_t connection, const json_t *message);
+
+/* ---- create.c ---- */
+
+void create_org(struct keyring *k, struct api_call call, const json_t *message);
+void create_check_key(struct keyring *k, struct api_call call, const json_t *message);
+
+#endif

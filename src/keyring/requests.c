@@ -1,0 +1,105 @@
+/* What the api may ask. Messages come from Lockset's own api, yet each is checked strictly: it is the process that
+ * faces the network. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "keyring/keyring.h"
+
+enum { HELLO_STATES_MAX = 50 };
+
+/* The answer holds the first states; the others follow as pushes, so that no message grows over its limit. */
+static struct result hello(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", NULL};
+    TRY(json_only(message, allowed));
+    json_t *states = json_array(), *engines = json_array();
+    for (size_t i = 0; i < k->unit_count && i < HELLO_STATES_MAX; i++)
+        json_array_append_new(states, unit_state(k->units[i]));
+    for (size_t i = 0; i < k->unit_count; i++) {
+        const struct unit *u = k->units[i];
+        if (u->pair.phase != PAIR_RUNNING || u->pair.is_withdrawn || json_array_size(engines) >= HELLO_STATES_MAX)
+            continue;
+        json_t *e = json_object();
+        json_object_set_new(e, "org", json_string(u->org));
+        json_object_set_new(e, "region", json_string(u->region->name));
+        json_object_set_new(e, "epoch", json_integer(u->pair.epoch));
+        json_object_set_new(e, "engine_socket", json_string(u->pair.engine_socket));
+        json_array_append_new(engines, e);
+    }
+    json_t *fields = json_object();
+    json_object_set_new(fields, "service_account_id", json_string(k->config->service_account_id));
+    json_object_set_new(fields, "states", states);
+    json_object_set_new(fields, "engines", engines);
+    api_reply(k, call, fields);
+    for (size_t i = HELLO_STATES_MAX; i < k->unit_count; i++)
+        api_push_state(k, k->units[i]);
+    return OK;
+}
+
+static struct result find_unit(struct keyring *k, const json_t *message, struct unit **ret) {
+    const char *org, *region;
+    TRY(json_get_str(message, "org", &org));
+    TRY(json_get_str(message, "region", &region));
+    struct unit *u = keyring_find_unit(k, org, region);
+    CHECK(u, ERR_NOT_FOUND, "there is no organization %.40s in %.40s", org, region);
+    *ret = u;
+    return OK;
+}
+
+static struct result activate(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", NULL};
+    struct unit *u;
+    TRY(json_only(message, allowed));
+    TRY(find_unit(k, message, &u));
+    pair_activate(u, call);
+    return OK;
+}
+
+static struct result recheck(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", NULL};
+    struct unit *u;
+    TRY(json_only(message, allowed));
+    TRY(find_unit(k, message, &u));
+    unit_recheck(u, call);
+    return OK;
+}
+
+static struct result kill_engine(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", "epoch", NULL};
+    struct unit *u;
+    int64_t epoch;
+    TRY(json_only(message, allowed));
+    TRY(find_unit(k, message, &u));
+    TRY(json_get_int(message, "epoch", 1, INT64_MAX, &epoch));
+    pair_kill_engine(u, epoch, call);
+    return OK;
+}
+
+static struct result create(struct keyring *k, struct api_call call, const json_t *message) {
+    create_org(k, call, message);
+    return OK;
+}
+
+static struct result check_key(struct keyring *k, struct api_call call, const json_t *message) {
+    create_check_key(k, call, message);
+    return OK;
+}
+
+void request_handle(struct keyring *k, uint64_t connection, const json_t *message) {
+    static const struct {
+        const char *op;
+        struct result (*handle)(struct keyring *k, struct api_call call, const json_t *message);
+    } table[] = {{"hello", hello},       {"activate", activate},  {"recheck", recheck}, {"kill_engine", kill_engine},
+                 {"create_org", create}, {"check_key", check_key}};
+    struct api_call call = {.connection = connection};
+    const char *op = "";
+    struct result r = json_get_int(message, "id", 0, INT64_MAX, &call.id);
+    if (is_ok(r)) r = json_get_str(message, "op", &op);
+    for (size_t i = 0; is_ok(r) && i < ARRAY_LEN(table); i++) {
+        if (strcmp(op, table[i].op) != 0) continue;
+        r = table[i].handle(k, call, message);
+        if (is_err(r)) api_fail_result(k, call, r);
+        return;
+    }
+    if (is_ok(r)) r = err_make(ERR_INVALID, "the keyring doesn't know '%.40s'", op);
+    api_fail_result(k, call, r);
+}
