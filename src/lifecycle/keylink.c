@@ -275,6 +275,14 @@ bool keylink_engine(struct keylink *k, const char *org, struct keylink_engine *r
     return e != NULL;
 }
 
+void keylink_note_engine(struct keylink *k, const char *org, const struct keylink_engine *engine) {
+    pthread_mutex_lock(&k->lock);
+    json_object_set_new(k->engines, org,
+                        json_pack("{s:s, s:I}", "socket", engine->socket_path, "epoch", (json_int_t)engine->epoch));
+    pthread_cond_broadcast(&k->changed);
+    pthread_mutex_unlock(&k->lock);
+}
+
 static bool has_engine(const struct keylink *k, const char *org, uint64_t epoch) {
     const json_t *e = json_object_get(k->engines, org);
     return e && (uint64_t)json_integer_value(json_object_get(e, "epoch")) == epoch;

@@ -33,6 +33,8 @@ struct keylink_engine {
     uint64_t epoch;
 };
 bool keylink_engine(struct keylink *k, const char *org, struct keylink_engine *ret);
+/* What the answer to "activate" said. */
+void keylink_note_engine(struct keylink *k, const char *org, const struct keylink_engine *engine);
 /* An engine with this epoch doesn't answer any more: forget it, until the keyring names one again. */
 void keylink_forget_engine(struct keylink *k, const char *org, uint64_t epoch);
 

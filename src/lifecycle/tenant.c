@@ -262,9 +262,14 @@ static struct result find_engine(struct tenant *t, enum keylink_use use, int64_t
     if (!is_attached(t, engine.epoch)) {
         int64_t begun = clock_boottime_ns();
         struct result r = tenant_attach(t, &engine);
-        if (is_err(r)) keylink_forget_engine(t->all->o.keylink, t->org, engine.epoch);
+        if (is_err(r)) {
+            log_warn("tenant.attach", KV("org", t->org), KVI("epoch", engine.epoch), KV("code", err_name(r.code)),
+                     KV("why", err_detail()));
+            keylink_forget_engine(t->all->o.keylink, t->org, engine.epoch);
+        }
         TRY(r);
         set_attached(t, engine.epoch);
+        keylink_note_engine(t->all->o.keylink, t->org, &engine);
         log_info("tenant.attached", KV("org", t->org), KVI("epoch", engine.epoch),
                  KVI("ms", (clock_boottime_ns() - begun) / NS_PER_MS));
     }

@@ -39,7 +39,7 @@ struct tenants *tenant_all(const struct tenant *t);
 struct collection {
     char id[REGISTRY_ID_BYTES];
     char *workspace, *name;
-    int64_t retention_secs; /* older documents (by _event_time) are not shown; 0: all are */
+    int64_t retention_secs;  /* older documents (by _event_time) are not shown; 0: all are */
     pthread_rwlock_t writes; /* adds and deletes of documents share it; a patch (which reads, then writes) and the
                                 collection's end hold it alone */
     pthread_mutex_t lock;    /* everything below */

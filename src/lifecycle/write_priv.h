@@ -20,7 +20,8 @@ struct write_run {
     int64_t deadline_ns;
     struct write_row *rows;
     size_t count;
-    uint64_t last_version; /* of the rows */
+    uint64_t last_version;        /* of the rows */
+    struct keylink_engine engine; /* that stored them */
     struct refusal *why;
 };
 

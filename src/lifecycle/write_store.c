@@ -106,7 +106,10 @@ static struct result insert_until(struct write_run *run, struct slice body, uint
         struct result r = tenant_call(t, &engine, &call, &reply);
         int code = is_ok(r) ? reply.exception_code : 0;
         *ret_code = code;
-        if (is_ok(r) && (is_data_error(code) || (code == 0 && reply.written_rows == rows))) return OK;
+        if (is_ok(r) && (is_data_error(code) || (code == 0 && reply.written_rows == rows))) {
+            run->engine = engine;
+            return OK;
+        }
         if (is_ok(r) && !is_overload(code) && !is_detached(code) && code != 0)
             return refuse(run->why, ERR_INTERNAL, 500, "INTERNALERROR", 0,
                           "The engine refused the write (ClickHouse error %d).", code);
@@ -168,17 +171,14 @@ static struct result prepare(struct batch *b, const struct schema *added, struct
 /* The schema is stored now: it counts, and the view must show it before the write is acknowledged. */
 static struct result publish(struct write_run *run, const struct schema *merged) {
     struct collection *c = run->collection;
-    struct tenant *t = run->write->tenant;
     pthread_mutex_lock(&c->lock);
     if (merged && !schema_covers(&c->schema, merged)) {
         schema_merge(&c->schema, merged);
         c->is_view_stale = true;
     }
-    struct keylink_engine engine;
     struct result r = OK;
-    if (c->is_view_stale && keylink_engine(tenants_keylink(tenant_all(t)), tenant_org(t), &engine) &&
-        engine.epoch == c->epoch)
-        r = collection_make_view(t, &engine, c);
+    if (c->is_view_stale && run->engine.epoch == c->epoch)
+        r = collection_make_view(run->write->tenant, &run->engine, c);
     pthread_mutex_unlock(&c->lock);
     /* An engine that went away is followed by one that makes its views from what is stored. */
     if (is_err(r)) log_warn("collection.view", KV("collection", c->id), KV("why", err_detail()));
