@@ -41,6 +41,8 @@ void instance_write_config(const struct instance_options *o, struct buf *config,
                "<date_time_output_format>iso</date_time_output_format>\n"
                "<allow_suspicious_types_in_group_by>1</allow_suspicious_types_in_group_by>\n"
                "<allow_suspicious_types_in_order_by>1</allow_suspicious_types_in_order_by>\n"
+               "<query_profiler_real_time_period_ns>0</query_profiler_real_time_period_ns>\n"
+               "<query_profiler_cpu_time_period_ns>0</query_profiler_cpu_time_period_ns>\n"
                "<max_query_size>1100000</max_query_size>\n"
                "<max_memory_usage>%llu</max_memory_usage>\n"
                /* Rows never go to disk: what doesn't fit into memory is refused. */
