@@ -146,7 +146,7 @@ static void take_id(struct document *doc, struct slice value, struct scan_type t
         set_flaw(doc, "_id is longer than 512 bytes");
     else if (slice_has_nul(buf_slice(&text)))
         set_flaw(doc, "_id holds the character U+0000");
-    else
+    else if (!doc->id) /* twice is a flaw that is told later */
         doc->id = slice_to_str(buf_slice(&text));
 }
 

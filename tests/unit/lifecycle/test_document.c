@@ -72,6 +72,7 @@ static void test_documents_with_flaws_stop_no_other(void **state) {
     check_one("{\"_id\":null}", "_id must be a string", NULL);
     check_one("{\"_id\":\"\"}", "must not be empty", NULL);
     check_one("{\"a\":1,\"a\":2}", "same field twice", NULL);
+    check_one("{\"_id\":\"a\",\"_id\":\"b\"}", "same field twice", NULL);
     check_one("{\"a\":1,\"\\u0061\":2}", "same field twice", NULL);
     check_one("{\"o\":{\"a\":1,\"a\":2}}", "same key twice", NULL);
     check_one("{\"a\":9223372036854775808}", "64 bits", NULL);
