@@ -56,6 +56,12 @@ static struct result fill_ruleset(int fd, const struct confine_options *o, const
     TRY(allow_path(fd, o->data_path, FS_DATA & all->fs));
     TRY(allow_path(fd, "/dev/null", (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE) & all->fs));
     TRY(allow_path(fd, "/dev/urandom", LANDLOCK_ACCESS_FS_READ_FILE));
+    if (o->has_proc) {
+        /* glibc looks up a thread's stack in /proc/self/maps: it copes without the file, but not without permission.
+         * The descriptor stays open, which keeps the folder the one that the rule is about. */
+        result_ignore(open("/proc/self", O_PATH | O_CLOEXEC) >= 0 ? OK : (struct result){ERR_IO});
+        TRY(allow_path(fd, "/proc/self", LANDLOCK_ACCESS_FS_READ_FILE));
+    }
     if (all->net) {
         struct net_port rule = {.access = NET_CONNECT_TCP, .port = o->gateway_port};
         if (syscall(SYS_landlock_add_rule, fd, RULE_NET_PORT, &rule, 0) != 0)

@@ -9,6 +9,7 @@
 
 struct confine_options {
     const char *data_path; /* the only folder with files */
+    bool has_proc;         /* /proc is there (weak isolation): what the process reads about itself must be allowed */
     unsigned gateway_port; /* the only port to connect to, where Landlock can say so */
     uint64_t memory_bytes; /* RLIMIT_DATA is set to a multiple of it: the last wall */
 };

@@ -23,6 +23,8 @@ void instance_write_config(const struct instance_options *o, struct buf *config,
                "<query_condition_cache_size>%llu</query_condition_cache_size>\n"
                "<uncompressed_cache_size>0</uncompressed_cache_size>\n"
                "<mmap_cache_size>0</mmap_cache_size>\n"
+               /* There is no cgroup to be seen in the sandbox. */
+               "<memory_worker_use_cgroup>0</memory_worker_use_cgroup>\n"
                "<allow_experimental_transactions>0</allow_experimental_transactions>\n"
                "</clickhouse>\n",
                o->data_path, server, MB(MARK_CACHE_MB), MB(INDEX_CACHE_MB), MB(CONDITION_CACHE_MB));

@@ -47,7 +47,7 @@ static struct result enter_namespaces(struct isolation *it) {
     gid_t gid = getegid();
     CHECK(unshare(CLONE_NEWUSER | NAMESPACES) == 0, ERR_FORBIDDEN,
           "namespaces are not permitted (%s; in a user namespace: %s). Permit user namespaces (sysctl "
-          "user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) or give CAP_SYS_ADMIN",
+          "user.max_user_namespaces), give CAP_SYS_ADMIN, or accept it: engine.allow_weak_isolation",
           strerror(privileged), strerror(errno));
     it->user_namespace = true;
     return map_user(uid, gid);

@@ -75,7 +75,7 @@ static struct result parse_arguments(int argc, char **argv, struct arguments *re
 /* deps/chdb beside the program, or beside the build's folder when it is run from there. */
 static char *default_chdb(void) {
     static const char *const places[] = {"deps/chdb/libchdb.so", "../deps/chdb/libchdb.so",
-                                         "../../deps/chdb/libchdb.so"};
+                                         "../../../deps/chdb/libchdb.so", "../../deps/chdb/libchdb.so"};
     char program[PATH_MAX] = "";
     if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0) return str_dup(places[0]);
     const char *folder = dirname(program);
@@ -163,8 +163,10 @@ static struct result harden(struct engine *e) {
     TRY(isolate_enter(&isolate, &e->isolation));
     TRY(die_with_parent()); /* again: the kernel forgets it when credentials change */
     TRY(secret_start(SECRET_HEAP_BYTES, false));
-    struct confine_options confine = {
-        .data_path = e->isolation.data_path, .gateway_port = e->isolation.port, .memory_bytes = a->memory_bytes};
+    struct confine_options confine = {.data_path = e->isolation.data_path,
+                                      .has_proc = e->isolation.is_weak,
+                                      .gateway_port = e->isolation.port,
+                                      .memory_bytes = a->memory_bytes};
     struct confinement c;
     TRY(confine_enter(&confine, &c));
     if (c.landlock_abi == 0) log_warn("engine.no_landlock", KV("why", "the kernel has none"));

@@ -1,8 +1,8 @@
-"""Starts lockset-engine as Lockset's supervisor does, with a small gateway-less stand-in for the other processes.
+"""Starts lockset-engine, and lockset-gateway for it, as Lockset's supervisor does.
 
-The engine finds its keyring on descriptor 3, its gateway on 4 and its listening socket for the api on 5. Here the test
-itself plays the keyring (it arms the dead-man timer) and takes the listener that the engine made in its own network
-namespace; what serves S3 on it is the test's choice.
+An engine finds its keyring on descriptor 3, its gateway on 4 and its listening socket for the api on 5. The test itself
+plays keyring and supervisor: it hands out keys made on the spot and arms the dead-man timers. Without a gateway the test
+takes the listener that the engine made in its own network namespace, and nothing serves it.
 """
 import array
 import http.client
@@ -16,12 +16,15 @@ import tempfile
 import time
 import urllib.parse
 
-ARM, END, READY = 1, 6, 64
+ARM, BRANCH, ACTIVE, NAMES, END, READY = 1, 2, 3, 4, 6, 64
+ORG = "o" + "0" * 20
+COLLECTION = "c" + "0" * 20
+KEY_ARN = "arn:aws:kms:us-west-2:111122223333:key/mrk-00000000000000000000000000000001"
 BUILD = os.environ.get("LOCKSET_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
 
 
 def find_program(name):
-    for folder in (BUILD, os.path.join(BUILD, "src", "engine"), os.path.join(BUILD, "tests", "unit", "gateway")):
+    for folder in (BUILD, os.path.join(BUILD, "src", "engine"), os.path.join(BUILD, "src", "gateway")):
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK):
             return os.path.abspath(path)
@@ -62,15 +65,69 @@ class Reply:
         self.summary = json.loads(self.headers.get("x-clickhouse-summary", "{}"))
 
 
-class Engine:
-    """One engine process. `on_listener(fd, port)` serves S3 and returns (access key, secret key)."""
+def spawn(command, fds, log_path):
+    """Starts a program that finds `fds` as its descriptors 3, 4, ..."""
 
-    def __init__(self, epoch=1, gate=True, on_listener=None, memory=None, args=(), lease_s=120, prefix=(), wait=True,
+    def place():
+        high = [os.dup2(fd, 50 + i) for i, fd in enumerate(fds)]
+        for i, fd in enumerate(high):
+            os.dup2(fd, 3 + i)
+
+    with open(log_path, "ab") as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
+                                close_fds=False, preexec_fn=place)
+
+
+class Gateway:
+    """lockset-gateway over a folder, with keys that only this test knows. Serves one engine after the other."""
+
+    def __init__(self, folder=None, lease_s=200):
+        self.folder = folder or tempfile.mkdtemp(prefix="lockset-gateway-test-")
+        self.store = os.path.join(self.folder, "store")
+        self.log_path = os.path.join(self.folder, "gateway.log")
+        key_path = os.path.join(self.folder, "test-keys")
+        if not os.path.exists(key_path):
+            with open(key_path, "wb") as f:
+                f.write(os.urandom(80))
+        with open(key_path, "rb") as f:
+            keys = f.read()
+        self.keyring, keyring_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.supervisor, supervisor_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [find_program("lockset-gateway"), "--org", ORG, "--region", "us-west-2", "--store", self.store,
+                   "--key-arn", KEY_ARN]
+        self.process = spawn(command, [keyring_child.fileno(), supervisor_child.fileno()], self.log_path)
+        keyring_child.close()
+        supervisor_child.close()
+        self.keyring.send(bytes([NAMES]) + keys[:32])
+        self.keyring.send(bytes([BRANCH]) + keys[32:])
+        self.keyring.send(bytes([ACTIVE]) + keys[32:48])
+        self.keyring.send(struct.pack(">Bq", ARM, boottime_ns() + int(lease_s * 1e9)))
+
+    def announce(self, epoch, fd):
+        socket.send_fds(self.supervisor, [json.dumps({"op": "engine", "epoch": epoch}).encode()], [fd])
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        self.keyring.close()
+        self.supervisor.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+class Engine:
+    """One engine process, with a Gateway or without."""
+
+    def __init__(self, epoch=1, gate=True, gateway=None, memory=None, args=(), lease_s=120, prefix=(), wait=True,
                  folder=None):
         self.folder = folder or tempfile.mkdtemp(prefix="lockset-engine-test-")
         self.socket_path = os.path.join(self.folder, "engine.sock")
         self.epoch = epoch
-        self.pid_status = None
         self.log_path = os.path.join(self.folder, "engine.log")
         if os.path.exists(self.socket_path):
             os.unlink(self.socket_path)
@@ -79,35 +136,30 @@ class Engine:
         os.chmod(self.socket_path, 0o666)
         listener.listen(128)
         self.keyring, keyring_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        gateway, gateway_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        hand_over, hand_over_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = find_program("lockset-engine" if gate else "lockset-engine-nogate")
-        command = [*prefix, program, "--org", "o" + "0" * 20, "--region", "us-west-2", "--epoch", str(epoch),
+        command = [*prefix, program, "--org", ORG, "--region", "us-west-2", "--epoch", str(epoch),
                    "--chdb", find_chdb(), *args]
         if memory:
             command += ["--memory-bytes", str(memory)]
-        ends = [keyring_child.fileno(), gateway_child.fileno(), listener.fileno()]
-
-        def place():
-            high = [os.dup2(fd, 50 + i) for i, fd in enumerate(ends)]
-            for i, fd in enumerate(high):
-                os.dup2(fd, 3 + i)
-
         self.began = time.monotonic()
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-                                            close_fds=False, preexec_fn=place)
-        for s in (keyring_child, gateway_child, listener):
+        self.process = spawn(command, [keyring_child.fileno(), hand_over_child.fileno(), listener.fileno()],
+                             self.log_path)
+        for s in (keyring_child, hand_over_child, listener):
             s.close()
         self.pid = self.process.pid
         self.listen_fd = None
         self.arm(lease_s)
+        if gateway:
+            gateway.announce(epoch, hand_over.fileno())
+        elif wait:
+            self.hand_over(hand_over)
+        hand_over.close()
         if wait:
-            self.hand_over(gateway, on_listener)
             self.wait_ready()
         self.start_s = time.monotonic() - self.began
-        gateway.close()
 
-    def hand_over(self, gateway, on_listener):
+    def hand_over(self, gateway):
         gateway.settimeout(20)
         data, ancillary, _, _ = gateway.recvmsg(65536, 1024)
         fds = array.array("i")
@@ -119,9 +171,8 @@ class Engine:
         message = json.loads(data)
         assert message["op"] == "listener" and len(fds) == 1, message
         self.listen_fd, self.port = fds[0], message["port"]
-        access, secret = on_listener(self.listen_fd, self.port) if on_listener else ("AKTEST", "SECRETcanary0123456789")
-        self.secret = secret
-        answer = {"op": "serving", "epoch": self.epoch, "access_key": access, "secret_key": secret}
+        self.secret = "SECRETcanary0123456789"
+        answer = {"op": "serving", "epoch": self.epoch, "access_key": "AKTEST", "secret_key": self.secret}
         gateway.send(json.dumps(answer).encode())
 
     def arm(self, seconds):
