@@ -4,9 +4,7 @@ import pathlib
 import secrets
 import subprocess
 
-import pytest
-
-from lockset_dev import BUILD, Dev, wait_for
+from lockset_dev import Dev, wait_for
 
 MARKERS = {name: f"zq{secrets.token_hex(12)}" for name in ("value", "field", "id", "nested", "big", "patched", "query")}
 
@@ -93,29 +91,3 @@ def test_markers_are_nowhere_at_rest():
         assert org.count("c") == 60000
         assert org.rows("SELECT p FROM d WHERE _id = '1'") == [{"p": MARKERS["patched"]}]
         assert org.rows("SELECT count(*) AS n FROM d WHERE _id = '2'")[0]["n"] == 0
-
-
-def test_the_independent_reader_opens_what_the_customer_can_unwrap():
-    """With the key, and only with it, the data can be read by a program nobody of Lockset's C runs in."""
-    reader = BUILD.parent / "tests" / "tools" / "read_sealed.py"
-    if not reader.exists():
-        pytest.fail("tests/tools/read_sealed.py is missing")
-    import base64
-    import json
-    with Dev() as dev:
-        org = dev.create_org()
-        org.create_collection("c")
-        assert org.add("c", [{"_id": "1", "word": MARKERS["value"]}]).status == 200
-        kms = dev.kms()
-        keys = {}
-        for path in (dev.store / org.id / "keys").glob("*.json"):
-            key = json.loads(path.read_text())
-            opened = kms.decrypt(CiphertextBlob=base64.b64decode(key["wrapped"]),
-                                 EncryptionContext=key["encryption_context"], KeyId=org.key_arn)
-            keys[(key["kind"], path.stem)] = opened["Plaintext"].hex()
-        assert {kind for kind, _ in keys} == {"branch", "name"}
-        names = next(v for (kind, _), v in keys.items() if kind == "name")
-        branches = [f"{stem}={v}" for (kind, stem), v in keys.items() if kind == "branch"]
-        listing = subprocess.run(["/usr/bin/python3", str(reader), "list", str(dev.store / org.id), "--names", names,
-                                  *(x for b in branches for x in ("--branch", b))], capture_output=True, text=True, check=True)
-        assert "columns" in listing.stdout or "data.bin" in listing.stdout, listing.stdout
