@@ -4,7 +4,7 @@ OBJ   := $(BUILD)/obj
 ASAN  := $(BUILD)/asan
 
 .DEFAULT_GOAL := all
-.PHONY: all deps demo test test-unit test-e2e test-long fuzz lint format bench clean help
+.PHONY: all deps demo test test-unit test-e2e test-long fuzz lint format clean help
 
 all: deps ## build everything into build/
 	@scripts/build $(OBJ)
@@ -15,7 +15,7 @@ deps: ## install what the build needs (Debian packages; libchdb and test data fr
 demo: all ## the whole idea on real data; DEMO_EXIT=1 ends by itself
 	@scripts/demo
 
-test: all ## lint, unit tests under sanitizers, end-to-end tests; ends with "N passed, N failed"
+test: all ## lint (all but clang-tidy), unit tests under sanitizers, end-to-end tests; ends with "N passed, N failed"
 	@scripts/test
 
 test-unit: all ## only the unit tests, under ASan and UBSan
@@ -35,9 +35,6 @@ lint: deps ## layers, banned functions, sizes, formatting, cppcheck, clang-tidy
 
 format: ## clang-format over the tree
 	@clang-format -i $$(git ls-files '*.c' '*.h')
-
-bench: all ## what is measured, beside its peers
-	@scripts/bench
 
 clean: ## remove what was built (downloaded dependencies stay)
 	@rm -rf $(OBJ) $(ASAN) $(BUILD)/fuzz $(BUILD)/lockset* $(BUILD)/tests
