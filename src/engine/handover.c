@@ -17,8 +17,8 @@ static bool is_plain_key(const char *key) {
 
 static struct result take_key(const json_t *message, const char *name, struct secret *ret) {
     const char *key = NULL;
-    TRY(json_get_str(message, name, &key));
-    CHECK(is_plain_key(key), ERR_PEER, "the gateway's %s is not of the form of one", name);
+    CHECK(is_ok(json_get_str(message, name, &key)) && is_plain_key(key), ERR_PEER,
+          "the gateway's %s is not of the form of one", name);
     return secret_from(key, strlen(key), ret);
 }
 

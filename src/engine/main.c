@@ -196,10 +196,13 @@ static struct result serve(struct engine *e) {
     TRY(watch_start(&e->instance, e->isolation.statm_fd, e->arguments.memory_bytes, &e->env.watch));
     TRY(insert_groups_new(&e->env, &groups));
     TRY(make_gate(e, &gate));
+    BUF_AUTO(settings, MAX_LIST_BYTES);
+    TRY(instance_ask(&e->instance, "SELECT name FROM system.settings", "TSVRaw", &settings));
     struct serve_options o = {.listen_fd = API_FD,
                               .env = &e->env,
                               .groups = groups,
                               .gate = gate,
+                              .settings = name_list_make(buf_slice(&settings)),
                               .epoch = e->arguments.epoch,
                               .disk = {.port = e->isolation.port,
                                        .access_key = secret_view(&e->credentials.access_key),

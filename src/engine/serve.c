@@ -313,8 +313,19 @@ static struct result handle_writer(struct exchange *x) {
     return OK;
 }
 
+static struct result check_settings(const struct exchange *x) {
+    for (size_t i = 0; i < x->request.setting_count; i++) {
+        struct slice name, value;
+        slice_cut(slice_str(x->request.settings[i]), '=', &name, &value);
+        AUTO_FREE char *text = slice_to_str(name);
+        CHECK(name_list_has(&x->server->o.settings, text), ERR_INVALID, "there is no setting %.64s", text);
+    }
+    return OK;
+}
+
 static struct result handle(struct exchange *x, bool *ret_taken) {
     TRY(request_parse(x->http, &x->request));
+    TRY(check_settings(x));
     if (x->request.is_writer) return handle_writer(x);
     struct slice body = http_body(x->http);
     buf_append_str(&x->sql, x->request.url_query);

@@ -18,6 +18,7 @@
 
 #include "base/http_server.h"
 #include "engine/insert_group.h"
+#include "engine/name_list.h"
 #include "engine/sql_gate.h"
 #include "engine/statement.h"
 
@@ -28,7 +29,8 @@ struct serve_options {
     struct statement_env *env;
     struct insert_groups *groups;
     const struct sql_gate *gate; /* NULL: no gate (tests of the walls behind it) */
-    struct writer_disk disk;     /* its keys must outlive the server */
+    struct name_list settings; /* the names of all settings: ClickHouse lets unknown ones of a session pass silently */
+    struct writer_disk disk;   /* its keys must outlive the server */
     uint64_t epoch;
 };
 

@@ -1,18 +1,12 @@
 #include "engine/sql_gate.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "engine/name_list.h"
 #include "engine/sql_text.h"
 
-struct names {
-    char *text; /* the list, lower case, lines turned into strings */
-    const char **items;
-    size_t count;
-};
-
 struct sql_gate {
-    struct names table_functions, system_tables;
+    struct name_list table_functions, system_tables;
 };
 
 /* Table functions that make rows from nothing, or wrap a query that is checked like the rest. `format` is here for the
@@ -76,37 +70,10 @@ static const char *const refused_functions[] = {
     "remote*",
 };
 
-static int compare(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static bool names_have(const struct names *n, const char *lower) {
-    return bsearch(&lower, n->items, n->count, sizeof(*n->items), compare) != NULL;
-}
-
-static struct names names_make(struct slice lines) {
-    struct names n = {.text = slice_to_str(lines)};
-    size_t most = 1;
-    for (char *p = n.text; *p; p++) {
-        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p | 32);
-        if (*p == '\n') most++;
-    }
-    n.items = mem_alloc_array(most, sizeof(*n.items));
-    char *line = n.text;
-    while (line && *line) {
-        char *end = strchr(line, '\n');
-        if (end) *end++ = 0;
-        if (*line) n.items[n.count++] = line;
-        line = end;
-    }
-    qsort(n.items, n.count, sizeof(*n.items), compare);
-    return n;
-}
-
 struct result sql_gate_new(struct slice table_functions, struct slice system_tables, struct sql_gate **ret) {
     struct sql_gate *g = mem_alloc(sizeof(*g));
-    g->table_functions = names_make(table_functions);
-    g->system_tables = names_make(system_tables);
+    g->table_functions = name_list_make(table_functions);
+    g->system_tables = name_list_make(system_tables);
     if (g->table_functions.count == 0 || g->system_tables.count == 0) {
         sql_gate_free(g);
         FAIL(ERR_INVALID, "the engine names no table functions or no system tables");
@@ -117,10 +84,8 @@ struct result sql_gate_new(struct slice table_functions, struct slice system_tab
 
 struct sql_gate *sql_gate_free(struct sql_gate *g) {
     if (!g) return NULL;
-    mem_free(g->table_functions.text);
-    mem_free(g->table_functions.items);
-    mem_free(g->system_tables.text);
-    mem_free(g->system_tables.items);
+    name_list_done(&g->table_functions);
+    name_list_done(&g->system_tables);
     mem_free(g);
     return NULL;
 }
@@ -149,7 +114,7 @@ static bool lower_name(const struct sql_token *t, char ret[static NAME_MAX_BYTES
 
 static bool function_is_refused(const struct sql_gate *g, const char *lower) {
     if (in_list(lower, refused_functions, ARRAY_LEN(refused_functions))) return true;
-    return names_have(&g->table_functions, lower) &&
+    return name_list_has(&g->table_functions, lower) &&
            !in_list(lower, allowed_table_functions, ARRAY_LEN(allowed_table_functions));
 }
 
@@ -184,7 +149,7 @@ static struct result check_name(const struct sql_gate *g, const struct sql_token
         CHECK(strcmp(name, "information_schema") != 0, ERR_FORBIDDEN, "information_schema is not available in queries");
         char table[NAME_MAX_BYTES + 1];
         if (strcmp(name, "system") == 0 && lower_name(next + 1, table)) {
-            CHECK(!names_have(&g->system_tables, table) ||
+            CHECK(!name_list_has(&g->system_tables, table) ||
                       in_list(table, allowed_system_tables, ARRAY_LEN(allowed_system_tables)),
                   ERR_FORBIDDEN, "system.%s is not available in queries", table);
         }

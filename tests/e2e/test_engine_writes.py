@@ -98,9 +98,10 @@ def test_ids_that_look_like_sql_are_data(pair):
 
 
 def test_the_credentials_are_nowhere_to_be_read(pair):
-    for sql in ("SHOW CREATE TABLE w.t", "SELECT * FROM system.disks FORMAT Vertical", "SELECT * FROM system.tables FORMAT Vertical",
-                "SELECT * FROM system.errors FORMAT Vertical", "SELECT * FROM system.processes FORMAT Vertical"):
-        assert "secret_access_key = '[HIDDEN]'" in (text := pair.call(sql).text) or "secret_access_key" not in text
+    for sql in ("SHOW CREATE TABLE w.t", "SELECT * FROM system.disks", "SELECT * FROM system.tables",
+                "SELECT * FROM system.errors", "SELECT * FROM system.processes"):
+        text = pair.call(sql, default_format="TSVRaw").text
+        assert "access_key_id = '[HIDDEN]'" in text or "access_key" not in text, sql
     broken = pair.call(f"CREATE TABLE w.bad (a Int32) ENGINE=MergeTree ORDER BY a SETTINGS "
                        f"disk=@disk({COLLECTION}) @@@ , table_disk=1")
     assert broken.code == 62 and "access_key_id='**" in broken.text or "access_key_id" not in broken.text
@@ -173,7 +174,8 @@ def test_what_was_acknowledged_survives_kill_9():
             prepare(engine, "ATTACH")
             found = set(engine.read("SELECT DISTINCT _id FROM w.t").text.split())
             assert acknowledged <= found and len(acknowledged) > 100
-            assert engine.call("CHECK TABLE w.t").text == "1\n"
+            checked = engine.call("CHECK TABLE w.t").text.splitlines()
+            assert checked and all(line.split("\t")[1] == "1" for line in checked)
 
 
 def test_an_old_epoch_writes_no_more():

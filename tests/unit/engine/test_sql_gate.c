@@ -1,0 +1,139 @@
+#include "testing.h"
+
+#include "engine/sql_gate.h"
+
+static const char functions[] = "file\nurl\ns3\nremote\nnumbers\nmerge\nformat\nview\nbrandNewSource\nvalues\neval\n";
+static const char tables[] = "one\nnumbers\ndisks\ntables\nprocesses\n";
+static struct sql_gate *gate;
+
+static int set_up(void **state) {
+    return is_ok(sql_gate_new(slice_str(functions), slice_str(tables), &gate)) ? 0 : 1;
+}
+
+static int tear_down(void **state) {
+    gate = sql_gate_free(gate);
+    return 0;
+}
+
+static void test_an_empty_list_makes_no_gate(void **state) {
+    struct sql_gate *g;
+    ASSERT_ERR(INVALID, sql_gate_new(slice_str(""), slice_str(tables), &g));
+    ASSERT_ERR(INVALID, sql_gate_new(slice_str(functions), slice_str("\n"), &g));
+}
+
+static void test_refused(void **state) {
+    static const char *const refused[] = {"SELECT file('x')",
+                                          "SELECT FiLe ('x')",
+                                          "SELECT `file`('x')",
+                                          "SELECT 1 FROM file('x')",
+                                          "SELECT * FROM URL('x')",
+                                          "SELECT * FROM brandnewsource(1)",
+                                          "SELECT * FROM \"brandNewSource\"(1)",
+                                          "SELECT * FROM merge('system', 'x')",
+                                          "SELECT arrayMap(file, x)",
+                                          "SELECT arrayFilter(`file`, x)",
+                                          "SELECT * APPLY(file)",
+                                          "SELECT * APPLY ((file))",
+                                          "SELECT dictGet('x', 'y', 1)",
+                                          "SELECT dictHas('x', 1)",
+                                          "SELECT joinGetOrNull('a', 'b', 1)",
+                                          "SELECT getServerSetting('x')",
+                                          "SELECT __getScalar('x')",
+                                          "SELECT aiGenerate('x')",
+                                          "SELECT * FROM system.disks",
+                                          "SELECT * FROM SYSTEM.DISKS",
+                                          "SELECT * FROM `system`.\"disks\"",
+                                          "SELECT * FROM system /**/ . /**/ disks",
+                                          "SELECT 1 IN system.processes",
+                                          "SELECT * FROM information_schema.x",
+                                          "SELECT * FROM \"INFORMATION_SCHEMA\".x",
+                                          "SELECT 1 INTO OUTFILE 'x'",
+                                          "SELECT 1 SETTINGS max_threads = 1",
+                                          "SELECT * FROM (SELECT 1 SETTINGS `max_threads` = 1)",
+                                          "SELECT 1 FORMAT JSON",
+                                          "SELECT 1 format `JSON` ;",
+                                          "SELECT 1; SELECT 2",
+                                          "SELECT * FROM {x:Identifier}",
+                                          "SELECT {x : identifier}",
+                                          "INSERT INTO t VALUES (1)",
+                                          "SHOW TABLES",
+                                          "SYSTEM SHUTDOWN",
+                                          "EXISTS t",
+                                          "CHECK TABLE t",
+                                          "SET a = 1",
+                                          "(DROP TABLE t)",
+                                          "TRUNCATE t",
+                                          "EXPLAIN SELECT file('x')",
+                                          "DESCRIBE file('x')",
+                                          "(EXPLAIN SELECT 1)",
+                                          "SELECT hasColumnInTable('h', 'd', 't', 'c')",
+                                          "SELECT catboostEvaluate('m', 1)",
+                                          "SELECT filesystemAvailable()"};
+    struct sql_shape shape;
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        struct result r = sql_gate_check(gate, slice_str(refused[i]), &shape);
+        if (r.code != ERR_FORBIDDEN) fail_msg("%s: %s", refused[i], err_name(r.code));
+    }
+}
+
+static void test_unreadable(void **state) {
+    static const char *const unreadable[] = {
+        "", "  -- x", ";", "(((", "SELECT 'x", "SELECT /* x", "SELECT \xe2\x82\xac"};
+    struct sql_shape shape;
+    for (size_t i = 0; i < ARRAY_LEN(unreadable); i++) {
+        struct result r = sql_gate_check(gate, slice_str(unreadable[i]), &shape);
+        if (r.code != ERR_INVALID && r.code != ERR_FORBIDDEN) fail_msg("%s: %s", unreadable[i], err_name(r.code));
+    }
+}
+
+static void test_let_pass(void **state) {
+    static const char *const passed[] = {"SELECT 1",
+                                         "SELECT 1;;",
+                                         "((SELECT 1))",
+                                         "WITH x AS (SELECT 1) SELECT * FROM x",
+                                         "FROM t SELECT a",
+                                         "SELECT file, url, remote FROM t",
+                                         "SELECT count(file), concat(file, url) FROM t",
+                                         "SELECT t.file FROM t",
+                                         "SELECT 'file(1); system.disks -- '",
+                                         "SELECT * FROM numbers(3)",
+                                         "SELECT format('{}', 1)",
+                                         "SELECT * FROM view(SELECT 1)",
+                                         "SELECT * FROM system.one",
+                                         "SELECT system.cpu FROM metrics AS system",
+                                         "SELECT doc.system.disks FROM t",
+                                         "SELECT t.system.disks FROM t",
+                                         "SELECT settings FROM t WHERE settings = 1",
+                                         "SELECT format FROM t WHERE format = 'x'",
+                                         "SELECT {x:String}, {y:Array(UInt8)}",
+                                         "SELECT arrayMap(x -> x, [1])",
+                                         "SELECT system FROM t",
+                                         "SELECT `system` FROM t",
+                                         "SELECT a AS into FROM t",
+                                         "SELECT d1.`into` FROM d1",
+                                         "SELECT region, stem FROM t",
+                                         "SELECT position('x' IN url) FROM t"};
+    for (size_t i = 0; i < ARRAY_LEN(passed); i++) {
+        struct sql_shape shape = {0};
+        struct result r = sql_gate_check(gate, slice_str(passed[i]), &shape);
+        if (is_err(r)) fail_msg("%s: %s", passed[i], err_detail());
+        assert_true(shape.is_select);
+    }
+}
+
+static void test_explain_and_describe_are_no_selects(void **state) {
+    struct sql_shape shape = {.is_select = true};
+    ASSERT_OK(sql_gate_check(gate, slice_str("EXPLAIN SELECT 1"), &shape));
+    assert_false(shape.is_select);
+    ASSERT_OK(sql_gate_check(gate, slice_str("DESC TABLE w.t"), &shape));
+    assert_false(shape.is_select);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_an_empty_list_makes_no_gate),
+    cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_unreadable, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_let_pass, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_explain_and_describe_are_no_selects, set_up, tear_down),
+};
+TEST_MAIN(tests)
