@@ -176,6 +176,22 @@ static bool is_gone(struct result r) {
     return r.code == ERR_UNREACHABLE || r.code == ERR_PEER;
 }
 
+/* Which empty arrays of the collections named are real ones. */
+static void find_empty_arrays(const struct attempt *a, struct schema *names) {
+    struct tenants *all = tenant_all(a->tenant);
+    for (size_t i = 0; i < a->text->table_count; i++) {
+        const struct sql_table *table = &a->text->tables[i];
+        AUTO(registry_collection_done) struct registry_collection row = {0};
+        if (is_err(registry_get_collection(tenants_registry(all), tenant_org(a->tenant), tenants_region(all),
+                                           table->workspace, table->name, &row)))
+            continue;
+        struct collection *c = tenant_collection(a->tenant, &row);
+        pthread_mutex_lock(&c->lock);
+        schema_empty_arrays(&c->schema, names);
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
 /* Finds an engine and runs the query on it; once more if the engine went away under it. */
 static struct result run_attempts(const struct attempt *a, struct query_result *ret, struct refusal *why) {
     for (int i = 0; i < ATTEMPTS; i++) {
@@ -185,6 +201,7 @@ static struct result run_attempts(const struct attempt *a, struct query_result *
         atomic_fetch_sub(&held_bytes, ret->held_bytes);
         ret->held_bytes = 0;
         rows_init(&ret->rows, a->text->is_star);
+        if (a->text->is_star) find_empty_arrays(a, &ret->rows.empty_arrays);
         struct result r = run_once(a, &engine, ret, why);
         if (is_ok(r) || why->status) return r;
         if (!is_gone(r) && r.code != ERR_TIMEOUT) {

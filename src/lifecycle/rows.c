@@ -20,6 +20,7 @@ void rows_done(struct rows *r) {
     mem_free(r->columns);
     buf_done(&r->line);
     buf_done(&r->results);
+    schema_done(&r->empty_arrays);
     *r = (struct rows){0};
 }
 
@@ -80,7 +81,11 @@ static struct result take_names(struct rows *r, struct slice line) {
         if ((r->column_count & (r->column_count - 1)) == 0)
             r->columns = mem_resize(r->columns, (r->column_count ? r->column_count * 2 : 1) * sizeof *r->columns);
         char *key = make_key(r, quoted);
-        r->columns[r->column_count++] = (struct rows_column){.key = key};
+        BUF_AUTO(name, ROWS_MAX_BYTES);
+        scan_decode(quoted, &name);
+        /* Only whether empty ones are real; the type comes with the next line. */
+        bool is_array = !schema_has(&r->empty_arrays, buf_slice(&name));
+        r->columns[r->column_count++] = (struct rows_column){.key = key, .is_array = is_array};
     } while (scan_take(&s, ','));
     return scan_expect(&s, ']');
 }
@@ -101,6 +106,7 @@ static void set_kind(struct rows_column *c, struct slice type) {
     else if (slice_starts_with(type, "Time"))
         c->kind = ROWS_TIME;
     c->is_object = slice_starts_with(type, "JSON");
+    c->is_array &= slice_starts_with(type, "Array");
 }
 
 static struct result take_types(struct rows *r, struct slice line) {
@@ -166,7 +172,8 @@ static struct result take_row(struct rows *r, struct slice line) {
         if (i) TRY(scan_expect(&s, ','));
         TRY(scan_value(&s, &value, NULL));
         const struct rows_column *c = &r->columns[i];
-        bool is_nothing = slice_is(value, "null") || (c->is_object && slice_is(value, "{}"));
+        bool is_nothing = slice_is(value, "null") || (c->is_object && slice_is(value, "{}")) ||
+                          (c->is_array && slice_is(value, "[]"));
         if (r->is_star && is_nothing) continue;
         buf_append_str(&r->results, comma);
         buf_append_str(&r->results, c->key);

@@ -8,6 +8,7 @@
 #define LOCKSET_LIFECYCLE_ROWS_H
 
 #include "base/buf.h"
+#include "lifecycle/schema.h"
 
 enum { ROWS_MAX_BYTES = 100 * 1024 * 1024, ROWS_MAX_COLUMNS = 16384 };
 
@@ -17,11 +18,13 @@ struct rows_column {
     char *key; /* as a JSON string, quotes included; owned */
     enum rows_kind kind;
     bool is_object; /* an empty object means that there is none */
+    bool is_array;  /* the same of an empty array */
 };
 
 struct rows {
     bool is_star;
-    unsigned lines; /* header lines seen */
+    struct schema empty_arrays; /* fields whose empty arrays are real; the caller fills it */
+    unsigned lines;             /* header lines seen */
     struct rows_column *columns;
     size_t column_count;
     struct buf line;    /* what came without its end yet */

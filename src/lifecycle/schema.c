@@ -102,6 +102,15 @@ void schema_add(struct schema *s, struct slice name, struct scan_type type) {
     if (f) field_add_type(f, type);
 }
 
+bool schema_has(const struct schema *s, struct slice name) {
+    return find_field(s, name) != NULL;
+}
+
+void schema_empty_arrays(const struct schema *s, struct schema *names) {
+    for (size_t i = 0; i < s->count; i++)
+        if (has_array(&s->fields[i], "Ae")) want_field(names, slice_make(s->fields[i].name, s->fields[i].name_len));
+}
+
 static struct scan_type array_type(const struct schema_field *f, unsigned i) {
     struct scan_type t = {0};
     mem_copy(t.code, f->arrays[i], SCAN_TYPE_BYTES);

@@ -50,6 +50,9 @@ void schema_done(struct schema *s); /* accepts zeroed */
 void schema_add(struct schema *s, struct slice name, struct scan_type type);
 /* Adds all that `other` has. */
 void schema_merge(struct schema *s, const struct schema *other);
+bool schema_has(const struct schema *s, struct slice name);
+/* Adds to `names` (as fields of no type) the fields that once held an empty array. */
+void schema_empty_arrays(const struct schema *s, struct schema *names);
 /* Is everything in `part` in s already? */
 bool schema_covers(const struct schema *s, const struct schema *part);
 

@@ -1,161 +1,28 @@
-"""lockset-api alone: a real engine, with the test in the roles of keyring, supervisor and S3.
+"""lockset-api with real gateways and engines, and the test in the roles of keyring and supervisor.
 
 It shows how the api behaves when the others do what they rarely do: an engine killed in the middle of an insert, a key
-refused between two bytes of an answer, a keyring that is gone. The S3 here keeps plaintext in memory: it is a toy.
+refused between two bytes of an answer, a keyring that is gone.
 """
 import concurrent.futures
-import email.utils
 import hashlib
-import http.server
 import json
 import os
 import pathlib
-import re
 import secrets
 import shutil
 import signal
 import socket
-import socketserver
 import sqlite3
 import subprocess
 import tempfile
 import threading
 import time
-import urllib.parse
 
-from engine_launcher import BUILD, Engine, boottime_ns
+from engine_launcher import BUILD, Engine, Gateway, boottime_ns
 from lockset_dev import Answer, http_call, wait_for  # noqa: F401
 
 REGION = "us-west-2"
 TOKEN = "operator-token-of-the-api-rig"
-
-
-class ToyStore:
-    """Objects in memory, by key."""
-
-    def __init__(self):
-        self.objects = {}
-        self.lock = threading.Lock()
-        self.refusing = False
-
-
-class ToyS3(http.server.BaseHTTPRequestHandler):
-    """As much of S3 as a plain_rewritable disk asks for. No signatures."""
-
-    protocol_version = "HTTP/1.1"
-    store = None
-
-    def log_message(self, *_):
-        pass
-
-    def key(self):
-        parts = urllib.parse.urlsplit(self.path)
-        self.query = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
-        return urllib.parse.unquote(parts.path).lstrip("/").partition("/")[2]
-
-    def reply(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        if "Content_Length" not in headers:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def refuse(self, status, code):
-        self.reply(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode(),
-                   Content_Type="application/xml")
-
-    def handle_one(self, action):
-        key = self.key()
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
-        if self.store.refusing:
-            self.refuse(403, "AccessDenied")
-            return
-        with self.store.lock:
-            action(key, body)
-
-    def do_PUT(self):
-        self.handle_one(self.put)
-
-    def do_POST(self):
-        self.handle_one(self.post)
-
-    def do_GET(self):
-        self.handle_one(self.get)
-
-    def do_HEAD(self):
-        self.handle_one(self.get)
-
-    def do_DELETE(self):
-        self.handle_one(lambda key, _: (self.store.objects.pop(key, None), self.reply(204)))
-
-    def put(self, key, body):
-        source = self.headers.get("x-amz-copy-source")
-        if source:
-            body = self.store.objects[urllib.parse.unquote(source).lstrip("/").partition("/")[2]]
-        self.store.objects[key] = body
-        etag = '"' + hashlib.md5(body).hexdigest() + '"'
-        if source:
-            self.reply(200, f"<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>".encode())
-        else:
-            self.reply(200, ETag=etag)
-
-    def post(self, key, body):
-        if "delete" not in self.query:
-            self.refuse(501, "NotImplemented")
-            return
-        for name in re.findall(rb"<Key>(.*?)</Key>", body):
-            self.store.objects.pop(name.decode(), None)
-        self.reply(200, b"<DeleteResult></DeleteResult>")
-
-    def get(self, key, _):
-        if "list-type" in self.query or (not key and "prefix" in self.query):
-            self.list()
-            return
-        body = self.store.objects.get(key)
-        if body is None:
-            self.refuse(404, "NoSuchKey")
-            return
-        headers = {"ETag": '"' + hashlib.md5(body).hexdigest() + '"', "Last_Modified": email.utils.formatdate(usegmt=True)}
-        span = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if not span:
-            self.reply(200, body, Content_Length=str(len(body)), **headers)
-            return
-        first, last = int(span[1]), min(int(span[2] or len(body) - 1), len(body) - 1)
-        piece = body[first:last + 1]
-        self.reply(206, piece, Content_Range=f"bytes {first}-{last}/{len(body)}", **headers)
-
-    def list(self):
-        prefix, most = self.query.get("prefix", ""), int(self.query.get("max-keys", 1000))
-        after = self.query.get("continuation-token") or self.query.get("start-after", "")
-        keys = sorted(k for k in self.store.objects if k.startswith(prefix) and k > after)
-        page, more = keys[:most], len(keys) > most
-        items = "".join(f"<Contents><Key>{k}</Key><Size>{len(self.store.objects[k])}</Size>"
-                        "<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>x</ETag></Contents>" for k in page)
-        token = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if more else ""
-        self.reply(200, (f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(page)}</KeyCount>"
-                         f"{items}{token}</ListBucketResult>").encode(), Content_Type="application/xml")
-
-
-class ToyServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        """An engine that was killed."""
-
-    request_queue_size = 128
-
-
-def serve_s3(fd, store):
-    handler = type("Handler", (ToyS3,), {"store": store})
-    server = ToyServer(("127.0.0.1", 0), handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket = socket.socket(fileno=os.dup(fd))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    return server
 
 
 class ToyKeyring:
@@ -282,12 +149,12 @@ class ToyKeyring:
 
 
 class Rig:
-    """lockset-api, a toy keyring, real engines, a toy S3."""
+    """lockset-api, a toy keyring, real gateways and engines."""
 
     def __init__(self):
         self.data = pathlib.Path(tempfile.mkdtemp(prefix="lockset-api-"))
         (self.data / "run").mkdir()
-        self.stores, self.engines, self.epochs = {}, {}, {}
+        self.gateways, self.engines, self.epochs = {}, {}, {}
         self.lock = threading.Lock()
         self.log_path = self.data / "api.log"
         self.process = None
@@ -310,8 +177,8 @@ class Rig:
 
     def __exit__(self, *_):
         self.stop_api()
-        for engine in self.engines.values():
-            engine.kill()
+        for process in (*self.engines.values(), *self.gateways.values()):
+            process.kill()
         self.keyring.stop()
         self.listener.close()
         if not os.environ.get("LOCKSET_KEEP_LOGS"):
@@ -345,18 +212,24 @@ class Rig:
             engine = self.engines.get(org)
             if engine and engine.process.poll() is None:
                 return engine
-            store = self.stores.setdefault(org, ToyStore())
             epoch = self.epochs[org] = self.epochs.get(org, 0) + 1
-
-            def on_listener(fd, _port):
-                serve_s3(fd, store)
-                return "AKTOY", "SKTOY"
-
-            folder = self.data / "run" / f"{org}-{epoch}"
-            folder.mkdir()
-            self.engines[org] = self.starter.submit(Engine, epoch=epoch, on_listener=on_listener, folder=str(folder),
-                                                    lease_s=280).result()
+            self.engines[org] = self.starter.submit(self.start_pair, org, epoch).result()
             return self.engines[org]
+
+    def start_pair(self, org, epoch):
+        gateway = self.gateways.get(org)
+        if not gateway or gateway.process.poll() is not None:
+            store = self.data / "store" / org
+            store.mkdir(parents=True, exist_ok=True)
+            gateway = self.gateways[org] = Gateway(folder=str(store), lease_s=280)
+        folder = self.data / "run" / f"{org}-{epoch}"
+        folder.mkdir()
+        return Engine(epoch=epoch, gateway=gateway, folder=str(folder), lease_s=280)
+
+    def kill_gateway(self, org):
+        """A gateway that ends takes its engine with it: the supervisor sees to that."""
+        self.gateways[org].kill()
+        self.kill_engine(org)
 
     def kill_engine(self, org):
         engine = self.engines.get(org)

@@ -48,6 +48,17 @@ static void test_a_star_leaves_out_what_is_missing(void **state) {
     check("[]\n[]\n", false, 1, "[]");
 }
 
+static void test_a_star_keeps_real_empty_arrays(void **state) {
+    static const char text[] = "[\"a\",\"b\"]\n[\"Array(Nullable(Int64))\",\"Array(Nullable(Int64))\"]\n[[],[]]\n";
+    AUTO(rows_done) struct rows rows;
+    rows_init(&rows, true);
+    schema_add(&rows.empty_arrays, slice_str("b"), (struct scan_type){"n"});
+    ASSERT_OK(rows_feed(&rows, slice_str(text)));
+    ASSERT_OK(rows_finish(&rows));
+    ASSERT_SLICE(buf_slice(&rows.results), "[{\"b\":[]}]");
+    check(text, false, 1000, "[{\"a\":[],\"b\":[]}]");
+}
+
 static void test_broken_answers(void **state) {
     static const char *const texts[] = {"x\n", "[\"a\"]\n[1]\n", "[\"a\"]\n[\"Int64\"]\n[1,2]\n",
                                         "[\"a\"]\n[\"Int64\"]\n[\n"};
@@ -113,8 +124,11 @@ static void test_states(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),         cmocka_unit_test(test_a_star_leaves_out_what_is_missing),
-        cmocka_unit_test(test_broken_answers), cmocka_unit_test(test_fences),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_a_star_leaves_out_what_is_missing),
+        cmocka_unit_test(test_a_star_keeps_real_empty_arrays),
+        cmocka_unit_test(test_broken_answers),
+        cmocka_unit_test(test_fences),
         cmocka_unit_test(test_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
