@@ -107,7 +107,7 @@ void kmsd_accounts_done(struct kmsd_accounts *a) {
     *a = (struct kmsd_accounts){0};
 }
 
-const struct kmsd_account *kmsd_accounts_find(const struct kmsd_accounts *a, const char *access_key_id) {
+struct kmsd_account *kmsd_accounts_find(const struct kmsd_accounts *a, const char *access_key_id) {
     for (size_t i = 0; i < a->count; i++)
         if (a->list[i].access_key_id != NULL && strcmp(a->list[i].access_key_id, access_key_id) == 0)
             return &a->list[i];

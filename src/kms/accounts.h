@@ -28,6 +28,6 @@ struct result kmsd_accounts_parse(struct slice text, const char *partition, stru
 void kmsd_accounts_done(struct kmsd_accounts *a); /* accepts zeroed */
 /* Writes a file with one account, 111122223333, and fresh credentials. */
 struct result kmsd_accounts_create(const char *path, const char *partition);
-const struct kmsd_account *kmsd_accounts_find(const struct kmsd_accounts *a, const char *access_key_id); /* or NULL */
+struct kmsd_account *kmsd_accounts_find(const struct kmsd_accounts *a, const char *access_key_id); /* or NULL */
 
 #endif

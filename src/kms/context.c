@@ -8,12 +8,12 @@ static int compare_names(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-struct result kmsd_context_from_json(const json_t *object, struct kmsd_context *ret) {
+struct result kmsd_context_from_json(json_t *object, struct kmsd_context *ret) {
     size_t count = json_object_size(object);
     AUTO(kmsd_context_done) struct kmsd_context c = {mem_alloc_array(count, sizeof *c.pairs), 0};
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+    json_object_foreach(object, name, value) {
         CHECK(json_is_string(value), ERR_INVALID, "a value of the encryption context is not a string");
         c.pairs[c.count++] = (struct kmsd_pair){name, json_string_value(value)};
     }

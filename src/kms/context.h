@@ -16,7 +16,7 @@ struct kmsd_context {
 
 /* From a JSON object (NULL: the empty context), which must outlive it. INVALID when a value isn't a string. The caller
  * calls kmsd_context_done. */
-struct result kmsd_context_from_json(const json_t *object, struct kmsd_context *ret);
+struct result kmsd_context_from_json(json_t *object, struct kmsd_context *ret);
 void kmsd_context_done(struct kmsd_context *c); /* accepts zeroed */
 
 /* Appends the one byte string that stands for this set of pairs and for no other: the number of pairs, then each name

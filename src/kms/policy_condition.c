@@ -100,11 +100,11 @@ static struct result parse_values(const json_t *values, struct kmsd_condition *i
     return OK;
 }
 
-struct result kmsd_condition_parse(const json_t *element, struct kmsd_statement *into) {
+struct result kmsd_condition_parse(json_t *element, struct kmsd_statement *into) {
     CHECK(json_is_object(element), ERR_INVALID, "Condition must be an object");
     const char *operator_name, *key_name;
     json_t *block, *values;
-    json_object_foreach((json_t *)(uintptr_t)element, operator_name, block) {
+    json_object_foreach(element, operator_name, block) {
         CHECK(json_is_object(block) && json_object_size(block) > 0, ERR_INVALID,
               "Condition operator %.40s must hold an object with at least one key", operator_name);
         json_object_foreach(block, key_name, values) {

@@ -45,7 +45,7 @@ struct kmsd_policy {
 };
 
 /* Reads one statement's Condition element into it. INVALID for what can't be evaluated. */
-struct result kmsd_condition_parse(const json_t *element, struct kmsd_statement *into);
+struct result kmsd_condition_parse(json_t *element, struct kmsd_statement *into);
 void kmsd_condition_done(struct kmsd_condition *c);
 /* Does it hold? for_allow decides a case AWS leaves open, an encryption context with names that differ only in case:
  * an Allow needs all of their values to match, a Deny one. */

@@ -71,7 +71,7 @@ static struct result add_aws_principal(const char *text, const char *partition, 
     return OK;
 }
 
-static struct result parse_principal(const json_t *element, const char *partition, struct kmsd_statement *into) {
+static struct result parse_principal(json_t *element, const char *partition, struct kmsd_statement *into) {
     if (json_is_string(element)) {
         if (strcmp(json_string_value(element), "*") != 0) return invalid_principal();
         into->anyone = true;
@@ -81,7 +81,7 @@ static struct result parse_principal(const json_t *element, const char *partitio
           "Principal must be \"*\" or an object such as {\"AWS\": ...}");
     const char *kind;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)element, kind, value) {
+    json_object_foreach(element, kind, value) {
         AUTO(kmsd_strings_done) struct kmsd_strings names = {0};
         TRY(kmsd_strings_from_json(value, "Principal", &names));
         if (strcmp(kind, "Service") == 0) continue; // no caller here is ever an AWS service
@@ -131,12 +131,12 @@ static struct result parse_statement(const json_t *element, const char *partitio
     TRY(json_get_str(element, "Effect", &effect));
     into->allows = strcmp(effect, "Allow") == 0;
     CHECK(into->allows || strcmp(effect, "Deny") == 0, ERR_INVALID, "Effect must be Allow or Deny");
-    const json_t *principal = json_object_get(element, "Principal");
+    json_t *principal = json_object_get(element, "Principal");
     CHECK(principal != NULL, ERR_INVALID, "A statement has no Principal");
     TRY(parse_principal(principal, partition, into));
     TRY(parse_actions(element, into));
     TRY(parse_resources(element, into));
-    const json_t *condition = json_object_get(element, "Condition");
+    json_t *condition = json_object_get(element, "Condition");
     return condition == NULL ? OK : kmsd_condition_parse(condition, into);
 }
 

@@ -83,9 +83,9 @@ __attribute__((format(printf, 3, 4))) static void answer_refusal(struct http_req
 
 static bool look_up(void *arg, const char *access_key_id, struct sigv4_credential *ret) {
     const struct kmsd_service *s = arg;
-    const struct kmsd_account *a = kmsd_accounts_find(s->accounts, access_key_id);
+    struct kmsd_account *a = kmsd_accounts_find(s->accounts, access_key_id);
     if (a == NULL) return false;
-    *ret = (struct sigv4_credential){.secret_key = secret_view(&a->secret_key), .user = (void *)(uintptr_t)a};
+    *ret = (struct sigv4_credential){.secret_key = secret_view(&a->secret_key), .user = a};
     return true;
 }
 
