@@ -228,7 +228,9 @@ static void loop_once(struct supervisor *v, int timeout_ms) {
     struct pollfd polled[POLL_MAX] = {
         {v->signal_fd, POLLIN, 0}, {v->control_fd, POLLIN, 0}, {v->keyring_fd, POLLIN, 0}};
     for (size_t i = 0; i < v->service_count; i++) {
+        pid_t before = v->services[i].pid;
         int due = service_tick(&v->services[i]);
+        if (v->services[i].pid != before && v->is_ready) publish(v); /* dev.json names who runs now */
         if (due >= 0 && (timeout_ms < 0 || due < timeout_ms)) timeout_ms = due + 1;
         polled[3 + i] = (struct pollfd){v->services[i].stdout_fd, POLLIN, 0};
     }
