@@ -93,7 +93,7 @@ static struct result refuse_missing(struct kmsd_call *c, const struct named *n) 
 
 struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsigned flags,
                                    const struct kmsd_context *context, struct kmsd_key **ret) {
-    struct named n;
+    struct named n = {0};
     TRY(read_key_id(c, key_id, flags, &n));
     if (n.alias != NULL) return refuse_missing(c, &n);
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;

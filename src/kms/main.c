@@ -45,7 +45,8 @@ static const char help[] =
 struct settings {
     struct kmsd_store_options store;
     const char *accounts, *tls_cert, *tls_key;
-    char *host;
+    char *host; /* without brackets */
+    bool host_is_v6;
     unsigned port;
     enum log_level log_level;
     bool debuggable;
@@ -80,6 +81,7 @@ static void read_listen(const char *text, struct settings *s) {
         mem_free(s->host);
         s->host = bare;
     }
+    s->host_is_v6 = strchr(s->host, ':') != NULL;
 }
 
 static enum log_level read_level(const char *text) {
@@ -221,9 +223,8 @@ static struct result serve(const struct settings *s, struct kmsd_service *servic
     TRY(http_listen_tcp(s->host, s->port, &options.listen_fd, &port));
     struct http_server *server = NULL;
     TRY(http_server_start(&options, &server));
-    bool v6 = strchr(s->host, ':') != NULL;
-    printf("ready: %s://%s%s%s:%u region=%s\n", s->tls_cert != NULL ? "https" : "http", v6 ? "[" : "", s->host,
-           v6 ? "]" : "", port, s->store.region);
+    printf("ready: %s://%s%s%s:%u region=%s\n", s->tls_cert != NULL ? "https" : "http", s->host_is_v6 ? "[" : "",
+           s->host, s->host_is_v6 ? "]" : "", port, s->store.region);
     fflush(stdout);
     wait_for_signal(service->store, signals);
     http_server_stop(server, true);
