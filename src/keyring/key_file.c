@@ -116,8 +116,9 @@ struct result key_file_write(const char *store, const struct registry_wrapped_ke
               "the store holds another wrapped key with the id %.32s", k->id);
         return OK;
     }
-    CHECK(read.code == ERR_NOT_FOUND, ERR_EXISTS, "the store holds something else under the wrapped key's id %.32s",
+    CHECK(read.code != ERR_CORRUPT, ERR_EXISTS, "the store holds something else under the wrapped key's id %.32s",
           k->id);
+    if (read.code != ERR_NOT_FOUND) return read;
     AUTO_FREE char *folder = folder_of(store, k->org);
     TRY(file_make_dirs(folder));
     AUTO_FREE char *path = str_format("%s/%s.json", folder, k->id);
