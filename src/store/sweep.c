@@ -1,5 +1,6 @@
 /* What a crash may have left, removed when the store is opened: temporary files, overwritten versions, empty folders,
- * bodies that no record stands for. Only file names are looked at, except where one object has two versions. */
+ * bodies that no record stands for. File names are only looked at, not opened, except where one object has two versions
+ * and before a body is removed. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,9 @@ struct sweep {
     struct store *store;
     struct tag *tags; /* of every record that stays */
     size_t count, capacity;
-    bool unsure; /* a name was met that can't be read: its bodies must stay */
+    bool verifies; /* every name is opened, not only looked at */
+    bool unsure;   /* a name was met that can't be read: whatever its bodies are, they must stay */
+    size_t unused; /* bodies that no tag stands for */
 };
 
 static void sweep_done(struct sweep *w) {
@@ -80,6 +83,18 @@ static bool same_object(const char *a, const char *b) {
     return a[n] == '.' && strncmp(a, b, n + 1) == 0;
 }
 
+/* In a verifying pass: does the name open? */
+static struct result verify(struct sweep *w, const uint8_t *chain, const char *file) {
+    if (!w->verifies) return OK;
+    struct name_opened o = {0};
+    buf_init_wiping(&o.component, STORE_KEY_MAX_BYTES);
+    struct result r = names_open(&w->store->names, chain, file, &o);
+    buf_done(&o.component);
+    if (r.code != ERR_CORRUPT) return r;
+    w->unsure = true;
+    return OK;
+}
+
 static struct result sequence_of(struct sweep *w, const uint8_t *chain, const char *file, uint64_t *ret) {
     struct name_opened o = {0};
     buf_init_wiping(&o.component, STORE_KEY_MAX_BYTES);
@@ -118,7 +133,7 @@ static struct result settle_versions(struct sweep *w, int dir_fd, const uint8_t 
 
 static struct result sweep_folder(struct sweep *w, int dir_fd, const uint8_t *chain, bool *ret_empty);
 
-/* *ret_is_folder: the name is a folder's; it is gone from the disk if it was empty. */
+/* *ret_stays: false if the folder was empty and is gone. */
 static struct result sweep_subfolder(struct sweep *w, int dir_fd, const char *name, bool *ret_stays) {
     uint8_t chain[NAME_CHAIN_BYTES];
     FD_AUTO(fd) = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -140,6 +155,7 @@ static struct result sweep_folder(struct sweep *w, int dir_fd, const uint8_t *ch
     for (size_t i = 0; i < list.count;) {
         size_t next = i + 1;
         uint8_t tag[NAME_TAG_BYTES];
+        TRY(verify(w, chain, list.names[i]));
         while (next < list.count && same_object(list.names[i], list.names[next]))
             next++;
         if (next > i + 1)
@@ -163,7 +179,16 @@ static int tag_order(const void *a, const void *b) {
     return mem_order(a, b, NAME_TAG_BYTES);
 }
 
-static struct result sweep_bodies(struct sweep *w) {
+static bool is_used(const struct sweep *w, const char *file) {
+    struct slice hex, index;
+    slice_cut(slice_str(file), '.', &hex, &index);
+    BUF_AUTO(tag, NAME_TAG_BYTES);
+    if (is_err(hex_decode(hex, &tag)) || tag.len != NAME_TAG_BYTES) return true; /* not ours */
+    return w->count && bsearch(tag.data, w->tags, w->count, sizeof *w->tags, tag_order);
+}
+
+/* Counts the bodies without a record, or removes them. */
+static struct result sweep_bodies(struct sweep *w, bool removes) {
     if (w->count > 1) qsort(w->tags, w->count, sizeof *w->tags, tag_order);
     AUTO(file_list_done) struct file_list folders = {0};
     TRY(file_list_read(w->store->bodies_fd, &folders));
@@ -173,12 +198,10 @@ static struct result sweep_bodies(struct sweep *w) {
         AUTO(file_list_done) struct file_list files = {0};
         TRY(file_list_read(fd, &files));
         for (size_t k = 0; k < files.count; k++) {
-            struct slice hex, index;
-            slice_cut(slice_str(files.names[k]), '.', &hex, &index);
-            BUF_AUTO(tag, NAME_TAG_BYTES);
-            if (is_err(hex_decode(hex, &tag)) || tag.len != NAME_TAG_BYTES) continue;
-            if (w->count && bsearch(tag.data, w->tags, w->count, sizeof *w->tags, tag_order)) continue;
-            if (unlinkat(fd, files.names[k], 0) != 0) return err_from_errno(errno, "removing an unused body");
+            if (is_used(w, files.names[k])) continue;
+            w->unused++;
+            if (removes && unlinkat(fd, files.names[k], 0) != 0)
+                return err_from_errno(errno, "removing an unused body");
         }
     }
     return OK;
@@ -195,11 +218,22 @@ static struct result sweep_temporary(struct store *s) {
     return OK;
 }
 
+static struct result sweep_names(struct sweep *w) {
+    static const uint8_t root_chain[NAME_CHAIN_BYTES];
+    bool empty;
+    w->count = 0;
+    return sweep_folder(w, w->store->names_fd, root_chain, &empty);
+}
+
 struct result store_sweep(struct store *s) {
     AUTO(sweep_done) struct sweep w = {.store = s};
     TRY(sweep_temporary(s));
-    static const uint8_t root_chain[NAME_CHAIN_BYTES];
-    bool empty;
-    TRY(sweep_folder(&w, s->names_fd, root_chain, &empty));
-    return w.unsure ? OK : sweep_bodies(&w);
+    TRY(sweep_names(&w));
+    TRY(sweep_bodies(&w, false));
+    if (w.unused == 0 || w.unsure) return OK;
+    /* Before anything is removed for good, every name has to prove that it is what Lockset wrote: a damaged one may be
+     * repaired, if its body is still there. */
+    w.verifies = true;
+    TRY(sweep_names(&w));
+    return w.unsure ? OK : sweep_bodies(&w, true);
 }
