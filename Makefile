@@ -4,7 +4,7 @@ OBJ   := $(BUILD)/obj
 ASAN  := $(BUILD)/asan
 
 .DEFAULT_GOAL := all
-.PHONY: all deps demo test test-unit test-e2e test-long fuzz lint format clean help
+.PHONY: all deps demo test test-unit test-e2e test-long fuzz bench lint format clean help
 
 all: deps ## build everything into build/
 	@scripts/build $(OBJ)
@@ -30,6 +30,9 @@ test-long: all ## the long kill and fuzz loops
 fuzz: all ## every fuzzer for FUZZ_SECONDS (default 60) each
 	@scripts/fuzz
 
+bench: all ## speed beside peers, as ratios (docs/bench.md); about two minutes
+	@scripts/bench
+
 lint: deps ## layers, banned functions, sizes, formatting, cppcheck, clang-tidy
 	@scripts/lint
 
@@ -37,7 +40,7 @@ format: ## clang-format over the tree
 	@clang-format -i $$(git ls-files '*.c' '*.h')
 
 clean: ## remove what was built (downloaded dependencies stay)
-	@rm -rf $(OBJ) $(ASAN) $(BUILD)/fuzz $(BUILD)/lockset* $(BUILD)/tests
+	@rm -rf $(OBJ) $(ASAN) $(BUILD)/fuzz $(BUILD)/lockset* $(BUILD)/bench* $(BUILD)/gateway-harness $(BUILD)/tests
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

@@ -98,7 +98,9 @@ class Dev:
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
+            # A session of its own: Ctrl-C reaches whoever runs the tests, who then stops it.
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+                                            start_new_session=True)
         os.set_blocking(self.process.stdout.fileno(), False)
         text = b""
         until = time.monotonic() + timeout
