@@ -44,7 +44,9 @@ void keylink_wait_news(struct keylink *k, const char *org, uint64_t epoch, unsig
 
 /* ---- what states mean for clients ---- */
 
-enum keylink_use { KEYLINK_READ, KEYLINK_WRITE };
+/* KEYLINK_RECOVER is for finding out, after a pause, what can be recovered: allowed in RECOVERING too; refused as
+ * writes are. */
+enum keylink_use { KEYLINK_READ, KEYLINK_WRITE, KEYLINK_RECOVER };
 
 /* OK when the key is AVAILABLE. Otherwise the refusal that the REST interface promises: 403 FORBIDDEN for reads when
  * denied, destroyed or paused; 503 NOT_READY otherwise, and for writes (with Retry-After) unless destroyed. */

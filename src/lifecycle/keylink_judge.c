@@ -54,6 +54,7 @@ static struct result refuse_for_key(const json_t *state, enum keylink_use use, s
 struct result keylink_judge(const json_t *state, enum keylink_use use, struct refusal *why) {
     const char *name = text_of(state, "state", "STARTING");
     if (strcmp(name, "AVAILABLE") == 0) return OK;
+    if (use == KEYLINK_RECOVER && strcmp(name, "RECOVERING") == 0) return OK;
     if (strcmp(name, "STARTING") == 0 || strcmp(name, "RECOVERING") == 0) {
         const char *arn = text_of(state, "kms_key_arn", "of this organization");
         return refuse(why, ERR_NO_LEASE, 503, "NOT_READY", RETRY_STARTING_S,

@@ -1,0 +1,7 @@
+/* The kinds of sources there are; driver.c lists them. */
+#ifndef LOCKSET_SOURCES_DRIVERS_H
+#define LOCKSET_SOURCES_DRIVERS_H
+
+#include "sources/driver.h"
+
+#endif
