@@ -161,18 +161,22 @@ static void judge(const struct checks_answers *a, struct checks *c) {
     static const enum kms_operation order[] = {KMS_DECRYPT, KMS_ENCRYPT, KMS_GENERATE_DATA_KEY,
                                                KMS_GENERATE_DATA_KEY_WITHOUT_PLAINTEXT, KMS_DESCRIBE_KEY};
     struct verdict described = {0};
+    bool was_all_asked = true;
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
         enum kms_operation o = order[i];
-        struct verdict v;
         if (!a->asked[o]) {
-            v = (struct verdict){.kind = VERDICT_SILENT, .text = "not asked, because KMS did not answer before"};
-        } else {
-            verdict_of(&a->answers[o], o, &v);
-            if (o == KMS_DECRYPT && a->decrypt_is_bogus && v.kind != VERDICT_REFUSED) v.kind = VERDICT_SILENT;
-            if (o == KMS_DESCRIBE_KEY) described = v;
+            was_all_asked = false;
+            continue;
         }
+        struct verdict v;
+        verdict_of(&a->answers[o], o, &v);
+        if (o == KMS_DECRYPT && a->decrypt_is_bogus && v.kind != VERDICT_REFUSED) v.kind = VERDICT_SILENT;
+        if (o == KMS_DESCRIBE_KEY) described = v;
         if (weight[v.kind] > weight[worst.kind]) worst = v;
     }
+    /* What was left out was so for what came before it, which tells the reason. */
+    if (worst.kind == VERDICT_GOOD && !was_all_asked)
+        worst = (struct verdict){.kind = VERDICT_SILENT, .text = "not every question was asked"};
     worst.knows_deletion = described.knows_deletion;
     worst.has_deletion = described.has_deletion;
     worst.deletion_unix_ms = described.deletion_unix_ms;

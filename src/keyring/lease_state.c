@@ -93,7 +93,7 @@ static struct lease_orders grant(struct lease_machine *m, int64_t sent_ns, int64
     return (struct lease_orders){.event = LEASE_GRANTED};
 }
 
-static bool is_trusted(const struct lease_machine *m) {
+bool lease_is_trusted(const struct lease_machine *m) {
     for (int i = 0; i < KMS_OPERATION_MAX; i++) {
         if (m->probes[i].is_confirming || m->probes[i].distrust > 0) return false;
     }
@@ -101,7 +101,7 @@ static bool is_trusted(const struct lease_machine *m) {
 }
 
 static enum lease_event extend(struct lease_machine *m) {
-    if (!is_trusted(m)) return LEASE_SAME;
+    if (!lease_is_trusted(m)) return LEASE_SAME;
     int64_t granted = lease_grant_ns(&m->times);
     int64_t expiry = m->probes[KMS_DECRYPT].last_good_ns + granted;
     for (int i = 0; i < KMS_OPERATION_MAX; i++)
@@ -122,7 +122,7 @@ struct lease_orders lease_tick(struct lease_machine *m, int64_t now_ns) {
         return orders;
     }
     /* A lease that ran out among mixed answers ran out because KMS also said no. */
-    if (now_ns >= m->expiry_ns) return end_lease(m, is_trusted(m) ? LEASE_UNREACHABLE : LEASE_DENIED, now_ns);
+    if (now_ns >= m->expiry_ns) return end_lease(m, lease_is_trusted(m) ? LEASE_UNREACHABLE : LEASE_DENIED, now_ns);
     for (int i = 0; i < KMS_OPERATION_MAX; i++) {
         struct lease_probe_state *p = &m->probes[i];
         if (p->in_flight || p->due_ns > now_ns) continue;
@@ -172,7 +172,7 @@ struct lease_orders lease_probed(struct lease_machine *m, uint32_t generation, e
      * between probes, the first silent one has used it up. */
     if (p->distrust > 0) p->distrust = LEASE_DISTRUST;
     if (operation == KMS_DECRYPT && now_ns - p->last_good_ns >= m->times.ride_through_ns)
-        return end_lease(m, is_trusted(m) ? LEASE_UNREACHABLE : LEASE_DENIED, now_ns);
+        return end_lease(m, lease_is_trusted(m) ? LEASE_UNREACHABLE : LEASE_DENIED, now_ns);
     p->due_ns = now_ns + jittered(m, min_of(interval_of(m, operation), MS(LEASE_RETRY_MS)));
     return (struct lease_orders){0};
 }

@@ -93,6 +93,8 @@ struct lease_orders lease_preflighted(struct lease_machine *m, uint32_t generati
 
 /* Somebody wants to know now: every probe, or the preflight, becomes due. */
 void lease_recheck(struct lease_machine *m, int64_t now_ns);
+/* Is there no refusal that waits for its confirmation, or that was too short ago to be forgotten? */
+bool lease_is_trusted(const struct lease_machine *m);
 /* Is any probe or its confirmation on the way? */
 bool lease_is_asking(const struct lease_machine *m);
 

@@ -49,8 +49,9 @@ void unit_note(struct unit *u, const struct verdict *v) {
         return;
     }
     /* While a refusal stands, silence does not hide its reason. */
-    bool hides = u->verdict.kind == VERDICT_REFUSED && v->kind != VERDICT_REFUSED &&
-                 u->lease.phase != LEASE_AVAILABLE && u->lease.cause != LEASE_UNREACHABLE;
+    bool stands =
+        u->lease.phase == LEASE_AVAILABLE ? !lease_is_trusted(&u->lease) : u->lease.cause != LEASE_UNREACHABLE;
+    bool hides = stands && u->verdict.kind == VERDICT_REFUSED && v->kind != VERDICT_REFUSED;
     if (!hides) u->verdict = *v;
     u->verdict.deletion_unix_ms = u->deletion_ms;
 }

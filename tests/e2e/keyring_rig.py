@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 
+from kms_proxy import KmsProxy, now
 from kms_tools import BUILD, CUSTOMER, SERVICE, WEST, Kms, access_key, allow, policy, secret_key
 
 ACTIONS = ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext",
@@ -27,17 +28,13 @@ def built(name):
     raise FileNotFoundError(f"{name} is not in {BUILD}: build it first, or set LOCKSET_BUILD")
 
 
-def boottime_ms():
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-
-
 def wait_for(condition, timeout=10.0, what="a condition"):
-    until = time.monotonic() + timeout
+    until = now() + timeout
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < until, f"{what} did not come true within {timeout} s"
+        assert now() < until, f"{what} did not come true within {timeout} s"
         time.sleep(0.01)
 
 
@@ -47,6 +44,20 @@ def is_alive(pid):
             return f.read().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def freeze(pid):
+    """SIGSTOP, and the wait until every thread of it has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def is_stopped():
+        states = [p.read_text().rpartition(")")[2].split()[0] for p in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+        return states and set(states) <= {"T"}
+    wait_for(is_stopped, what="a stop")
+
+
+def thaw(pid):
+    os.kill(pid, signal.SIGCONT)
 
 
 def spawn(command, channel, **options):
@@ -68,14 +79,14 @@ class Child:
                              stdout=subprocess.PIPE, text=True)
         theirs.close()
         self.lines = []
-        self.ended_at = None
+        self.began, self.ended_at = now(), None
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
         for line in self.process.stdout:
-            self.lines.append((time.monotonic(), *line.split()))
+            self.lines.append((now(), *line.split()))
         self.process.wait()
-        self.ended_at = time.monotonic()
+        self.ended_at = now()
 
     def said(self, *words):
         return [line for line in list(self.lines) if line[1:1 + len(words)] == words]
@@ -89,13 +100,14 @@ class Child:
 
 
 class Rig:
-    def __init__(self, settings=None, service_key=True):
+    def __init__(self, settings=None, service_key=True, proxy=False):
         self.folder = tempfile.TemporaryDirectory(prefix="lockset-keyring-")
         self.root = pathlib.Path(self.folder.name)
         self.data = self.root / "data"
         self.settings = {**QUICK, **(settings or {})}
         self.kms = Kms(self.root)
         self.with_service_key = service_key
+        self.with_proxy, self.proxy, self.endpoint = proxy, None, None
         self.environment = {}
         self.service_arn = None
         self.keyring = self.api = self.supervisor = None
@@ -103,13 +115,22 @@ class Rig:
         self.pairs = {}  # (org): {"gateway": Child, "engine": Child, "epoch"}
         self.asked = []  # what the keyring asked of the supervisor
         self.refuse_start = None
-        self.pushes, self.answers = [], {}
+        self.pushes, self.answers, self.latest = [], {}, {}
         self.lock = threading.Condition()
         self.next_id = 1
         self.acks = True
 
     def __enter__(self):
+        try:
+            return self.set_up()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def set_up(self):
         self.kms.start()
+        self.proxy = KmsProxy(self.kms.port()) if self.with_proxy else None
+        self.endpoint = self.proxy.url if self.proxy else self.kms.url
         self.customer, self.service = self.kms.client("customer"), self.kms.client("service")
         self.service_arn = self.service.create_key()["KeyMetadata"]["Arn"] if self.with_service_key else None
         (self.root / "credentials").write_text(
@@ -121,12 +142,13 @@ class Rig:
     def __exit__(self, *_):
         self.stop(signal.SIGKILL)
         for pair in self.pairs.values():
-            for role in ("gateway", "engine"):
-                if pair.get(role):
-                    pair[role].kill()
+            for child in pair.get("all", []):
+                child.kill()
         if self.kms.process:
             self.kms.process.send_signal(signal.SIGCONT)
             self.kms.stop(signal.SIGKILL)
+        if self.proxy:
+            self.proxy.close()
         self.folder.cleanup()
 
     # ---- the program ----
@@ -140,16 +162,16 @@ class Rig:
         for section, values in sections.items():
             text.append(f"{section}:\n" + "\n".join(f"  {k}: {v}" for k, v in values.items()))
         text.append(f"regions:\n  - name: {WEST}\n    api:\n      listen: 127.0.0.1:1\n    kms:\n"
-                    f"      endpoint: {self.kms.url}\n    store:\n      kind: file\n      encryption: sealed"
+                    f"      endpoint: {self.endpoint}\n    store:\n      kind: file\n      encryption: sealed"
                     + (f"\n    service_key_arn: {self.service_arn}" if self.service_arn else ""))
         (self.root / "config.yaml").write_text("\n".join(text) + "\n")
 
     def launch(self):
         self.write_config()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.log = open(self.root / "keyring.log", "ab")
-        self.keyring = spawn([built("lockset-keyring"), "--config", str(self.root / "config.yaml")], theirs,
-                             stdin=subprocess.DEVNULL, stderr=self.log, env={**os.environ, **self.environment})
+        with open(self.root / "keyring.log", "ab") as log:
+            self.keyring = spawn([built("lockset-keyring"), "--config", str(self.root / "config.yaml")], theirs,
+                                 stdin=subprocess.DEVNULL, stderr=log, env={**os.environ, **self.environment})
         theirs.close()
         self.supervisor = ours
 
@@ -177,6 +199,7 @@ class Rig:
     def stop(self, how=signal.SIGTERM):
         if self.keyring and self.keyring.poll() is None:
             self.keyring.send_signal(how)
+            self.keyring.send_signal(signal.SIGCONT)
             self.keyring.wait(5)
         for s in (self.api, self.supervisor):
             if s:
@@ -198,7 +221,7 @@ class Rig:
             if not data:
                 return
             message = json.loads(data)
-            self.asked.append((time.monotonic(), message))
+            self.asked.append((now(), message))
             self.obey(channel, message)
 
     def obey(self, channel, m):
@@ -244,8 +267,10 @@ class Rig:
                 return
             message = json.loads(data)
             with self.lock:
+                for state in message.get("states", [message["state"]] if message.get("push") == "state" else []):
+                    self.latest[state["org"]] = state
                 if "push" in message:
-                    self.pushes.append((time.monotonic(), message))
+                    self.pushes.append((now(), message))
                 else:
                     self.answers[message["id"]] = message
                 self.lock.notify_all()
@@ -268,16 +293,27 @@ class Rig:
             assert self.lock.wait_for(lambda: number in self.answers, timeout), f"no answer to {op}: {self.log_text()}"
             return self.answers.pop(number)
 
+    def states(self):
+        """Every organization's state at this moment."""
+        self.call("hello")
+        self.call("hello")  # the answer has room for some; the others' were pushed behind it, and so before this one
+        return dict(self.latest)
+
     def state(self, org):
-        hello = self.call("hello")
-        return next(s for s in hello["states"] if s["org"] == org)
+        return self.states()[org]
 
     def wait_state(self, org, state, cause=None, timeout=10):
         return wait_for(lambda: (s := self.state(org))["state"] == state and s["cause"] == cause and s, timeout,
                         f"{state} {cause}")
 
-    def pushed_states(self, org):
-        return [(at, m["state"]) for at, m in list(self.pushes) if m["push"] == "state" and m["state"]["org"] == org]
+    def pushed_states(self, org, since=0.0):
+        """What the keyring told of it, each with the time."""
+        return [(at, m["state"]) for at, m in list(self.pushes)
+                if m["push"] == "state" and m["state"]["org"] == org and at >= since]
+
+    def expiry(self, org):
+        """The lease's end, as now() counts."""
+        return self.state(org)["lease_expiry_boottime_ns"] / 1e9
 
     # ---- the customer ----
 

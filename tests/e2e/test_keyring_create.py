@@ -2,11 +2,10 @@
 import base64
 import hashlib
 import json
-import signal
 
 import pytest
 
-from keyring_rig import ACTIONS, SERVICE_ROOT, Rig, wait_for
+from keyring_rig import ACTIONS, SERVICE_ROOT, Rig, freeze, thaw, wait_for
 from kms_tools import CUSTOMER, SERVICE, WEST, deny
 
 
@@ -150,11 +149,11 @@ def test_bad_requests_change_nothing(rig):
 
 def test_kms_that_is_silent_is_not_the_customers_fault(rig):
     arn = rig.make_key()
-    rig.kms.process.send_signal(signal.SIGSTOP)
+    freeze(rig.kms.process.pid)
     try:
         answer = rig.create("silent", arn)
     finally:
-        rig.kms.process.send_signal(signal.SIGCONT)
+        thaw(rig.kms.process.pid)
     assert answer["code"] == "UNREACHABLE" and not failed(answer["checks"]), answer
     assert_nothing_left(rig, "silent")
     assert rig.create("silent", arn)["ok"]
