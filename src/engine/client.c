@@ -81,6 +81,7 @@ static void write_field(struct buf *url, const char *name, struct slice value) {
 static struct result write_url(const struct engine_call *call, struct buf *url) {
     buf_append_str(url, "http://engine/?default_format=");
     percent_encode(slice_str(call->format ? call->format : "JSONCompactEachRowWithNamesAndTypes"), false, url);
+    if (call->database) write_field(url, "database", slice_str(call->database));
     if (call->query_id) write_field(url, "query_id", slice_str(call->query_id));
     /* Held back until it is whole, so that a failure is a failure and not a torn answer. */
     if (!call->write) buf_append_str(url, "&wait_end_of_query=1");

@@ -45,6 +45,7 @@ struct engine_call {
     struct slice body;    /* data of an INSERT ... FORMAT X; the query then goes into the URL (at most 64 KiB) */
     uint64_t insert_rows; /* rows in `body`. Required for INSERT ... FORMAT RowBinary of the writer: such calls with
                              the same query text are committed in groups, and each learns its own outcome. */
+    const char *database; /* the current one; NULL: the default */
     const char *format;   /* of the answer; NULL: JSONCompactEachRowWithNamesAndTypes */
     const char *query_id; /* shown in the engine's log only; NULL: none */
     const struct http_field *settings; /* ClickHouse settings of this statement, ended by name NULL; writer only; may be

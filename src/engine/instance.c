@@ -35,6 +35,8 @@ void instance_write_config(const struct instance_options *o, struct buf *config,
                "<input_format_try_infer_dates>0</input_format_try_infer_dates>\n"
                "<input_format_try_infer_datetimes>0</input_format_try_infer_datetimes>\n"
                "<input_format_parallel_parsing>0</input_format_parallel_parsing>\n"
+               /* The rows of a file always come in the file's order: their numbers are parts of their ids. */
+               "<input_format_parquet_preserve_order>1</input_format_parquet_preserve_order>\n"
                "<json_type_escape_dots_in_keys>1</json_type_escape_dots_in_keys>\n"
                "<allow_introspection_functions>0</allow_introspection_functions>\n"
                "<implicit_select>0</implicit_select>\n"

@@ -144,7 +144,8 @@ struct result request_parse(struct http_request *http, struct request *ret) {
     CHECK(is_name(r.format), ERR_INVALID, "the format's name has letters, digits and '_' only");
     if (r.database && !*r.database) mem_free(TAKE(r.database));
     CHECK(!r.database || r.is_writer ||
-              (strcasecmp(r.database, "system") != 0 && strcasecmp(r.database, "information_schema") != 0),
+              (strcasecmp(r.database, "system") != 0 && strcasecmp(r.database, "information_schema") != 0 &&
+               strcasecmp(r.database, "lockset_data") != 0),
           ERR_FORBIDDEN, "the database %.40s is not available in queries", r.database);
     *ret = r;
     r = (struct request){0};

@@ -137,6 +137,11 @@ static bool is_call(const struct sql_tokens *t, size_t i) {
     return before > 0 && sql_is_word(&t->items[before - 1], "apply");
 }
 
+/* Lockset's own databases: hidden rows of the tables hold positions and credentials of data sources. */
+static bool is_own_database(const char *lower) {
+    return strcmp(lower, "lockset_data") == 0 || strncmp(lower, "lockset_input", strlen("lockset_input")) == 0;
+}
+
 static struct result check_name(const struct sql_gate *g, const struct sql_tokens *t, size_t i) {
     const struct sql_token *token = &t->items[i], *next = token + 1;
     char name[NAME_MAX_BYTES + 1];
@@ -146,6 +151,8 @@ static struct result check_name(const struct sql_gate *g, const struct sql_token
         CHECK(!function_is_refused(g, name), ERR_FORBIDDEN, "the function %s is not available in queries", name);
     }
     if (!behind_dot && sql_is_mark(next, '.') && sql_is_name(next + 1)) {
+        CHECK(!is_own_database(name), ERR_FORBIDDEN,
+              "%s is not available in queries: name collections by workspace and name", name);
         CHECK(strcmp(name, "information_schema") != 0, ERR_FORBIDDEN, "information_schema is not available in queries");
         char table[NAME_MAX_BYTES + 1];
         if (strcmp(name, "system") == 0 && lower_name(next + 1, table)) {

@@ -95,6 +95,7 @@ static void test_refused(void **state) {
     expect("POST", "/?default_format=a%20b", NULL, 400, "INVALID");
     expect("POST", "/?database=System", NULL, 400, "FORBIDDEN");
     expect("POST", "/?database=information_schema", NULL, 400, "FORBIDDEN");
+    expect("POST", "/?database=lockset_data", NULL, 400, "FORBIDDEN");
 }
 
 static const struct CMUnitTest tests[] = {
