@@ -13,8 +13,7 @@ static struct result wrap_data(struct call *c, int status, json_t *data) {
     return OK;
 }
 
-/* By id or by name; the path's first part. */
-static struct result find_org(struct call *c, struct registry_org *ret) {
+struct result admin_find_org(struct call *c, struct registry_org *ret) {
     const char *word = call_param(c, 0);
     struct result r = registry_find_org(c->api->registry, word, ret);
     if (r.code == ERR_NOT_FOUND) r = registry_get_org(c->api->registry, word, ret);
@@ -63,12 +62,6 @@ static struct result check_org_name(const char *name) {
     return OK;
 }
 
-static struct result check_region(struct call *c, const char *region) {
-    CHECK(strcmp(region, c->api->region) == 0, ERR_INVALID, "region '%.60s' is not served here: this port serves %s",
-          region, c->api->region);
-    return OK;
-}
-
 /* The ARN's own rules; what only KMS can tell is the keyring's to ask. `member` is NULL when it was left out. */
 static struct result check_arn(struct call *c, const json_t *member, const char *region, const char **ret) {
     if (!member) return OK;
@@ -107,8 +100,7 @@ static struct result refuse_answer(struct call *c, const json_t *answer) {
     return refuse(&c->why, ERR_UNREACHABLE, 503, "SERVICEUNAVAILABLE", 5, "%s", message);
 }
 
-/* One question to the keyring; takes the request over. Fails with c->why filled when the answer is no. */
-static struct result ask_keyring(struct call *c, json_t *request, unsigned timeout_ms, json_t **ret) {
+struct result admin_ask_keyring(struct call *c, json_t *request, unsigned timeout_ms, json_t **ret) {
     JSON_AUTO(owned);
     JSON_AUTO(answer);
     owned = request;
@@ -132,7 +124,7 @@ static struct result read_new_org(struct call *c, json_t *body, struct new_org *
     TRY(json_get_str(body, "region", &ret->region));
     TRY(call_opt_text(body, "display_name", MAX_DISPLAY_NAME, &ret->display_name));
     TRY(check_org_name(ret->name));
-    TRY(check_region(c, ret->region));
+    TRY(admin_check_region_name(c, ret->region));
     if (!ret->display_name) ret->display_name = ret->name;
     AUTO(registry_org_done) struct registry_org there = {0};
     TRY(check_arn(c, json_object_get(body, "kms_key_arn"), ret->region, &ret->arn));
@@ -159,7 +151,7 @@ struct result admin_create_org(struct call *c) {
                                 "api_key_name", "first", "created_by", "operator");
     if (n.arn) json_object_set_new(request, "arn", json_string(n.arn));
     JSON_AUTO(answer);
-    TRY(ask_keyring(c, request, CREATE_MS, &answer));
+    TRY(admin_ask_keyring(c, request, CREATE_MS, &answer));
     AUTO(registry_org_done) struct registry_org org = {0};
     TRY(registry_find_org(c->api->registry, n.name, &org));
     json_t *data;
@@ -187,7 +179,7 @@ struct result admin_list_orgs(struct call *c) {
 
 struct result admin_get_org(struct call *c) {
     AUTO(registry_org_done) struct registry_org org = {0};
-    TRY(find_org(c, &org));
+    TRY(admin_find_org(c, &org));
     json_t *data;
     TRY(shape_org(c, &org, &data));
     return wrap_data(c, 200, data);
@@ -196,7 +188,7 @@ struct result admin_get_org(struct call *c) {
 struct result admin_change_org(struct call *c) {
     static const char *const members[] = {"display_name", "kms_key_arn", NULL};
     AUTO(registry_org_done) struct registry_org org = {0};
-    TRY(find_org(c, &org));
+    TRY(admin_find_org(c, &org));
     JSON_AUTO(body);
     TRY(call_body(c, members, true, &body));
     if (json_object_get(body, "kms_key_arn"))
@@ -215,7 +207,7 @@ struct result admin_change_org(struct call *c) {
 struct result admin_add_api_key(struct call *c) {
     static const char *const members[] = {"name", NULL};
     AUTO(registry_org_done) struct registry_org org = {0};
-    TRY(find_org(c, &org));
+    TRY(admin_find_org(c, &org));
     JSON_AUTO(body);
     TRY(call_body(c, members, false, &body));
     const char *name = NULL;
@@ -244,45 +236,12 @@ struct result admin_check_key(struct call *c) {
     const char *arn = NULL, *region;
     TRY(call_body(c, members, true, &body));
     TRY(json_get_str(body, "region", &region));
-    TRY(check_region(c, region));
+    TRY(admin_check_region_name(c, region));
     CHECK(json_object_get(body, "kms_key_arn"), ERR_INVALID, "'kms_key_arn' is missing");
     TRY(check_arn(c, json_object_get(body, "kms_key_arn"), region, &arn));
     json_t *request = json_pack("{s:s, s:s, s:s}", "op", "check_key", "arn", arn, "region", region);
-    TRY(ask_keyring(c, request, CREATE_MS, &answer));
+    TRY(admin_ask_keyring(c, request, CREATE_MS, &answer));
     return wrap_data(c, 200,
                      json_pack("{s:s, s:s, s:O, s:O}", "kms_key_arn", arn, "region", region, "passed",
                                json_object_get(answer, "passed"), "checks", json_object_get(answer, "checks")));
-}
-
-static struct result find_region(struct call *c, struct registry_org *org, json_t **ret) {
-    TRY(find_org(c, org));
-    struct result r = shape_region(c->api, org->id, call_param(c, 1), ret);
-    if (r.code == ERR_NOT_FOUND)
-        return refuse(&c->why, r.code, 404, "NOTFOUND", 0, "Organization '%s' has no region '%s'.", org->name,
-                      call_param(c, 1));
-    return r;
-}
-
-struct result admin_get_region(struct call *c) {
-    AUTO(registry_org_done) struct registry_org org = {0};
-    json_t *data;
-    TRY(find_region(c, &org, &data));
-    return wrap_data(c, 200, data);
-}
-
-struct result admin_check_region(struct call *c) {
-    AUTO(registry_org_done) struct registry_org org = {0};
-    JSON_AUTO(before);
-    JSON_AUTO(body);
-    static const char *const members[] = {NULL};
-    TRY(call_body(c, members, false, &body));
-    TRY(find_region(c, &org, &before));
-    TRY(check_region(c, call_param(c, 1)));
-    JSON_AUTO(answer);
-    json_t *request = json_pack("{s:s, s:s, s:s}", "op", "recheck", "org", org.id, "region", call_param(c, 1));
-    TRY(ask_keyring(c, request, CREATE_MS, &answer));
-    json_t *data;
-    TRY(shape_region(c->api, org.id, call_param(c, 1), &data));
-    json_object_set(data, "checks", json_object_get(answer, "checks"));
-    return wrap_data(c, 200, data);
 }

@@ -46,10 +46,30 @@ static struct result check_organization(struct call *c, const char *header) {
     return r;
 }
 
+/* Does the organization operate in this port's region? Its first use adds the region where the operator allows that. */
+static struct result check_region(struct call *c) {
+    AUTO(registry_region_done) struct registry_region row = {0};
+    struct result r = registry_get_region(c->api->registry, call_org(c), c->api->region, &row);
+    if (r.code != ERR_NOT_FOUND) return r;
+    if (!c->api->config->org_auto_add_regions)
+        return refuse(&c->why, ERR_FORBIDDEN, 403, "FORBIDDEN", 0,
+                      "This organization doesn't operate in %s: the operator adds the region (lockset region add, or "
+                      "POST /v1/admin/orgs/ORG/regions) once the organization's key has a replica there.",
+                      c->api->region);
+    r = region_add(c, call_org(c), c->api->region, NULL, "first use");
+    if (r.code == ERR_CONFLICT)
+        return refuse(&c->why, r.code, 503, "NOT_READY", 2, "%s is being added to this organization. Try again.",
+                      c->api->region);
+    if (r.code != ERR_EXISTS) return r;
+    refusal_done(&c->why); /* another request was first */
+    return OK;
+}
+
 struct result auth_check(struct call *c) {
     const char *header = http_header(c->http, "Authorization");
     enum router_access access = c->match.route->access;
     if (access == ROUTER_OPERATOR) return check_operator(c, header);
-    if (access == ROUTER_ORGANIZATION) return check_organization(c, header);
-    return OK;
+    if (access == ROUTER_PUBLIC) return OK;
+    TRY(check_organization(c, header));
+    return access == ROUTER_ORGANIZATION ? check_region(c) : OK;
 }

@@ -71,6 +71,8 @@ struct result admin_change_org(struct call *c);
 struct result admin_add_api_key(struct call *c);
 struct result admin_check_key(struct call *c);
 struct result admin_get_region(struct call *c);
+struct result admin_add_region(struct call *c);
+struct result admin_list_regions(struct call *c);
 struct result admin_check_region(struct call *c);
 struct result admin_list_events(struct call *c);
 struct result admin_key_policy(struct call *c);
@@ -91,6 +93,15 @@ struct result docs_patch(struct call *c);
 struct result docs_delete(struct call *c);
 struct result docs_commit(struct call *c);
 struct result query_post(struct call *c);
+
+/* The organization that the path's first part names, by name or id. NOT_FOUND with c->why filled. */
+struct result admin_find_org(struct call *c, struct registry_org *ret);
+/* INVALID unless the deployment has this region. */
+struct result admin_check_region_name(struct call *c, const char *region);
+/* One question to the keyring; takes the request over. Fails with c->why filled when the answer is no. */
+struct result admin_ask_keyring(struct call *c, json_t *request, unsigned timeout_ms, json_t **ret);
+/* Has the keyring add a region to an organization. arn NULL: the derived one. Fails with c->why filled. */
+struct result region_add(struct call *c, const char *org, const char *region, const char *arn, const char *actor);
 
 /* The registry's row of the collection that the path names (params 0 and 1). NOT_FOUND with c->why filled. */
 struct result call_collection(struct call *c, struct registry_collection *ret);

@@ -7,7 +7,12 @@
 
 enum { ROUTER_MAX_PARTS = 12, ROUTER_MAX_PARAMS = 4, ROUTER_MAX_PART_BYTES = 1024 };
 
-enum router_access { ROUTER_PUBLIC, ROUTER_OPERATOR, ROUTER_ORGANIZATION };
+enum router_access {
+    ROUTER_PUBLIC,
+    ROUTER_OPERATOR,
+    ROUTER_ORGANIZATION, /* an organization's own call, in a region where it operates */
+    ROUTER_ANYWHERE,     /* the same, in any region: nothing that belongs to one is touched */
+};
 
 struct call;
 struct router_route {

@@ -55,7 +55,7 @@ static json_t *from_row(const struct registry_region *row) {
 
 static json_t *shape_row(struct api *api, const struct registry_region *row) {
     JSON_AUTO(state);
-    if (strcmp(row->region, api->region) == 0) state = keylink_state(api->keylink, row->org);
+    state = keylink_state_in(api->keylink, row->org, row->region);
     return state ? from_state(state, row) : from_row(row);
 }
 

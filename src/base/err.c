@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DETAIL_BYTES = 256 };
+enum { DETAIL_BYTES = 1024 };
 
 static _Thread_local char detail[DETAIL_BYTES];
 

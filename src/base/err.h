@@ -1,5 +1,5 @@
 /* The one error convention: every function that can fail returns `struct result`, which can't be ignored and
- * can't be tested as a boolean. The code is in the value; a text of at most 255 bytes for people ("detail") is in a
+ * can't be tested as a boolean. The code is in the value; a text of at most 1,023 bytes for people ("detail") is in a
  * slot of the calling thread, written only where a failure begins and valid until the thread's next failure.
  * A detail never holds a body, a header value, a credential or a key.
  *

@@ -6,6 +6,7 @@
 static const struct args_option common_options[] = {
     {"--data", "DIR", "data folder of a running `lockset dev`; address and token come from its dev.json", NULL},
     {"--api", "URL", "address of the API; or the environment variable LOCKSET_API", NULL},
+    {"--region", "REGION", "with --data: the region to talk to", "the first"},
     {"--token", "TOKEN", "the operator's token; or LOCKSET_TOKEN", NULL},
     {"--api-key", "KEY", "an organization's API key; or LOCKSET_API_KEY", NULL},
     {"--json", NULL, "print the API's answer as JSON", NULL},
@@ -21,8 +22,10 @@ static const struct args_option *find(const struct args_option *list, const char
     return NULL;
 }
 
-static void print_options(const struct args_option *list) {
+/* `except`: a list whose options are left out, because they were printed. */
+static void print_options(const struct args_option *list, const struct args_option *except) {
     for (; list && list->name; list++) {
+        if (find(except, list->name, strlen(list->name))) continue;
         AUTO_FREE char *left = str_format("%s%s%s", list->name, list->value ? " " : "", list->value ? list->value : "");
         printf("  %-24s %s%s%s%s\n", left, list->help, list->preset ? " (default: " : "",
                list->preset ? list->preset : "", list->preset ? ")" : "");
@@ -32,9 +35,9 @@ static void print_options(const struct args_option *list) {
 static void print_help(const struct command *c) {
     printf("Usage: lockset %s%s%s [options]\n\n%s\n\nOptions:\n", c->name, c->positional[0] ? " " : "", c->positional,
            c->summary);
-    print_options(c->options);
-    if (!c->is_local) print_options(common_options);
-    print_options(help_option);
+    print_options(c->options, NULL);
+    if (!c->is_local) print_options(common_options, c->options);
+    print_options(help_option, NULL);
 }
 
 static enum args_outcome complain(const struct command *c, const char *text, const char *what) {

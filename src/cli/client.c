@@ -18,8 +18,25 @@ static const char *option_or_environment(const struct args *a, const char *optio
     return value && value[0] ? value : NULL;
 }
 
-/* Address and token out of a running dev's dev.json. */
-static struct result read_dev_json(const char *data, char **url, char **token) {
+static struct result find_region_url(const json_t *regions, const char *region, const char **ret) {
+    BUF_AUTO(names, 1024);
+    size_t i;
+    json_t *item;
+    json_array_foreach(regions, i, item) {
+        const char *name, *url = NULL;
+        TRY(json_get_str(item, "name", &name));
+        TRY(json_opt_str(item, "api_url", &url));
+        if (url && (!region || strcmp(name, region) == 0)) {
+            *ret = url;
+            return OK;
+        }
+        buf_printf(&names, "%s%s", names.len ? ", " : "", name);
+    }
+    FAIL(ERR_INVALID, "there is no region '%.60s' here; there are: %s", region ? region : "", buf_str(&names));
+}
+
+/* Address (of a region; NULL: the first) and token out of a running dev's dev.json. */
+static struct result read_dev_json(const char *data, const char *region, char **url, char **token) {
     AUTO_FREE char *path = str_format("%s/dev.json", data);
     AUTO(buf_done) struct buf text;
     buf_init_wiping(&text, 1 << 20);
@@ -31,25 +48,29 @@ static struct result read_dev_json(const char *data, char **url, char **token) {
     json_t *regions;
     const char *value;
     TRY(json_get_array(object, "regions", &regions));
-    TRY(json_get_str(json_array_get(regions, 0), "api_url", &value));
+    TRY(find_region_url(regions, region, &value));
     *url = str_dup(value);
     TRY(json_get_str(object, "operator_token", &value));
     *token = str_dup(value);
     return OK;
 }
 
-struct result client_init(struct client *c, const struct args *a, enum client_identity identity) {
+struct result client_init_in(struct client *c, const struct args *a, enum client_identity identity,
+                             const char *region) {
     *c = (struct client){0};
     AUTO_FREE char *url = NULL;
     AUTO_FREE char *token = NULL;
     const char *data = args_get(a, "--data");
     const char *api = option_or_environment(a, "--api", "LOCKSET_API");
     if (data) {
-        TRY(read_dev_json(data, &url, &token));
+        TRY(read_dev_json(data, region, &url, &token));
     } else if (api) {
         url = str_dup(api);
-    } else if (is_err(read_dev_json(default_data, &url, &token))) {
-        FAIL(ERR_INVALID, "where is the API? Give --data DIR (of `lockset dev`), --api URL, or set LOCKSET_API");
+    } else {
+        struct result r = read_dev_json(default_data, region, &url, &token);
+        CHECK(r.code != ERR_NOT_FOUND, ERR_INVALID,
+              "where is the API? Give --data DIR (of `lockset dev`), --api URL, or set LOCKSET_API");
+        TRY(r);
     }
     const char *given_token = option_or_environment(a, "--token", "LOCKSET_TOKEN");
     const char *key = option_or_environment(a, "--api-key", "LOCKSET_API_KEY");
@@ -67,6 +88,10 @@ struct result client_init(struct client *c, const struct args *a, enum client_id
     c->url = TAKE(url);
     http_client_start();
     return http_pool_new(&c->pool);
+}
+
+struct result client_init(struct client *c, const struct args *a, enum client_identity identity) {
+    return client_init_in(c, a, identity, args_get(a, "--region"));
 }
 
 void client_done(struct client *c) {

@@ -17,6 +17,8 @@ struct client {
 /* From --api / --data / the environment; without any of them ./lockset-data/dev.json when it is there. INVALID says
  * what to give. The caller calls client_done. */
 struct result client_init(struct client *c, const struct args *a, enum client_identity identity);
+/* The same for one region's API; NULL: the first. Only --data knows more than one address. */
+struct result client_init_in(struct client *c, const struct args *a, enum client_identity identity, const char *region);
 void client_done(struct client *c); /* accepts zeroed */
 
 struct client_answer {

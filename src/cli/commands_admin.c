@@ -116,6 +116,23 @@ static struct result run_org_events(const struct args *a) {
     return print_list(a, path, NULL);
 }
 
+static struct result run_region_list(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/regions", a->positional[0], "");
+    return print_list(a, path,
+                      (const char *const[]){"region", "state", "cause", "since", "last_success", "kms_key_arn", NULL});
+}
+
+static struct result run_region_add(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/regions", a->positional[0], "");
+    json_t *body = json_pack("{s:s}", "region", a->positional[1]);
+    CHECK(body, ERR_INVALID, "the region is not valid UTF-8");
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "POST", path, body, &answer, &printed));
+    if (!printed) print_members(json_object_get(answer.body, "data"));
+    return OK;
+}
+
 static struct result run_region_show(const struct args *a) {
     AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/regions/$2", a->positional[0], a->positional[1]);
     return print_one(a, "GET", path);
@@ -178,6 +195,11 @@ const struct command admin_commands[] = {
     {"org show", "NAME", "Shows an organization with the state of its key in each region.", NONE, false, run_org_show},
     {"org api-key", "NAME", "Makes a further API key for an organization.", NONE, false, run_org_api_key},
     {"org events", "NAME", "Lists what happened to an organization's key, newest first.", NONE, false, run_org_events},
+    {"region list", "ORG", "Lists the regions of an organization with the state of its key there.", NONE, false,
+     run_region_list},
+    {"region add", "ORG REGION",
+     "Lets an organization operate in a further region. Its key must have a replica there that passes all checks.",
+     NONE, false, run_region_add},
     {"region show", "ORG REGION", "Shows the state of an organization's key in a region.", NONE, false,
      run_region_show},
     {"region check", "ORG REGION", "Checks an organization's key now.", NONE, false, run_region_check},

@@ -25,6 +25,7 @@ struct config {
     int64_t cache_epoch_ms, cache_max_bytes;
     char *service_account_id; /* 12 digits */
     bool customer_keys_enabled;
+    bool org_auto_add_regions;
     bool engine_allow_weak_isolation;
     int64_t engine_idle_timeout_ms;
     int64_t engine_memory_bytes;              /* what one engine may use */

@@ -102,6 +102,7 @@ struct unit {
 
 struct api_link;
 struct supervisor_link;
+struct create_job;
 
 struct keyring {
     const struct config *config;
@@ -118,6 +119,7 @@ struct keyring {
     struct lease_times customer_times, service_times;
     struct api_link *api;
     struct supervisor_link *supervisor;
+    struct create_job *creating; /* under way */
 };
 
 struct region *keyring_find_region(struct keyring *k, const char *name);
@@ -224,6 +226,8 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
 /* ---- create.c ---- */
 
 void create_org(struct keyring *k, struct api_call call, const json_t *message);
+/* A further region of an organization, under the replica of its key there. */
+void create_region(struct keyring *k, struct api_call call, const json_t *message);
 void create_check_key(struct keyring *k, struct api_call call, const json_t *message);
 
 #endif

@@ -79,6 +79,11 @@ static struct result create(struct keyring *k, struct api_call call, const json_
     return OK;
 }
 
+static struct result add_region(struct keyring *k, struct api_call call, const json_t *message) {
+    create_region(k, call, message);
+    return OK;
+}
+
 static struct result check_key(struct keyring *k, struct api_call call, const json_t *message) {
     create_check_key(k, call, message);
     return OK;
@@ -88,8 +93,9 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
     static const struct {
         const char *op;
         struct result (*handle)(struct keyring *k, struct api_call call, const json_t *message);
-    } table[] = {{"hello", hello},       {"activate", activate},  {"recheck", recheck}, {"kill_engine", kill_engine},
-                 {"create_org", create}, {"check_key", check_key}};
+    } table[] = {
+        {"hello", hello},       {"activate", activate},   {"recheck", recheck},      {"kill_engine", kill_engine},
+        {"create_org", create}, {"check_key", check_key}, {"add_region", add_region}};
     struct api_call call = {.connection = connection};
     const char *op = "";
     struct result r = json_get_int(message, "id", 0, INT64_MAX, &call.id);

@@ -10,7 +10,14 @@
 #include "base/ipc.h"
 #include "base/log.h"
 
-enum { RECONNECT_MS = 200, RECEIVE_SLICE_MS = 500, SEND_MS = 2000, COME_BACK_MS = 1000, MAX_MESSAGE = IPC_MAX_BYTES };
+enum {
+    RECONNECT_MS = 200,
+    RECEIVE_SLICE_MS = 500,
+    SEND_MS = 2000,
+    COME_BACK_MS = 1000,
+    FIRST_NEWS_MS = 1000,
+    MAX_MESSAGE = IPC_MAX_BYTES
+};
 
 struct keylink {
     char *socket_path, *region;
@@ -21,9 +28,10 @@ struct keylink {
     int fd;              /* -1: not connected */
     uint64_t connection; /* counts connections: calls of an older one fail */
     int64_t next_id;
-    json_t *answers; /* id in decimal -> answer, for calls that wait; null while there is none */
-    json_t *states;  /* organization -> state */
-    json_t *engines; /* organization -> {"socket","epoch"} */
+    json_t *answers;    /* id in decimal -> answer, for calls that wait; null while there is none */
+    json_t *states;     /* organization -> state in this region */
+    json_t *all_states; /* "organization region" -> state */
+    json_t *engines;    /* organization -> {"socket","epoch"} */
 };
 
 static struct timespec deadline_in(unsigned ms) {
@@ -40,11 +48,17 @@ static struct timespec deadline_in(unsigned ms) {
 
 /* ---- what comes in (lock held) ---- */
 
+static char *state_key(const char *org, const char *region) {
+    return str_format("%s %s", org, region);
+}
+
 static void learn_state(struct keylink *k, json_t *state) {
     const char *org = json_string_value(json_object_get(state, "org"));
     const char *region = json_string_value(json_object_get(state, "region"));
-    if (!org || !region || strcmp(region, k->region) != 0) return;
-    json_object_set(k->states, org, state);
+    if (!org || !region) return;
+    AUTO_FREE char *key = state_key(org, region);
+    json_object_set(k->all_states, key, state);
+    if (strcmp(region, k->region) == 0) json_object_set(k->states, org, state);
 }
 
 static void learn_engine(struct keylink *k, const json_t *message) {
@@ -163,6 +177,7 @@ struct result keylink_new(const char *socket_path, const char *region, struct ke
     k->fd = -1;
     k->answers = json_object();
     k->states = json_object();
+    k->all_states = json_object();
     k->engines = json_object();
     pthread_mutex_init(&k->lock, NULL);
     pthread_condattr_t attributes;
@@ -190,6 +205,7 @@ struct keylink *keylink_free(struct keylink *k) {
     pthread_mutex_destroy(&k->lock);
     json_decref(k->answers);
     json_decref(k->states);
+    json_decref(k->all_states);
     json_decref(k->engines);
     mem_free(k->socket_path);
     mem_free(k->region);
@@ -264,6 +280,14 @@ json_t *keylink_state(struct keylink *k, const char *org) {
     return state;
 }
 
+json_t *keylink_state_in(struct keylink *k, const char *org, const char *region) {
+    AUTO_FREE char *key = state_key(org, region);
+    pthread_mutex_lock(&k->lock);
+    json_t *state = json_incref(json_object_get(k->all_states, key));
+    pthread_mutex_unlock(&k->lock);
+    return state;
+}
+
 bool keylink_engine(struct keylink *k, const char *org, struct keylink_engine *ret) {
     pthread_mutex_lock(&k->lock);
     const json_t *e = json_object_get(k->engines, org);
@@ -310,8 +334,20 @@ void keylink_wait_news(struct keylink *k, const char *org, uint64_t epoch, unsig
     pthread_mutex_unlock(&k->lock);
 }
 
+/* The state, for which an organization or region that was created a moment ago (through another region's api, say) may
+ * have to wait. */
+static json_t *await_state(struct keylink *k, const char *org) {
+    struct timespec deadline = deadline_in(FIRST_NEWS_MS);
+    pthread_mutex_lock(&k->lock);
+    while (!json_object_get(k->states, org) && !k->stopping)
+        if (pthread_cond_timedwait(&k->changed, &k->lock, &deadline) != 0) break;
+    json_t *state = json_incref(json_object_get(k->states, org));
+    pthread_mutex_unlock(&k->lock);
+    return state;
+}
+
 struct result keylink_check(struct keylink *k, const char *org, enum keylink_use use, struct refusal *why) {
     JSON_AUTO(state);
-    state = keylink_state(k, org);
+    state = await_state(k, org);
     return keylink_judge(state, use, why);
 }

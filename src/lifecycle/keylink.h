@@ -26,6 +26,9 @@ struct result keylink_call(struct keylink *k, json_t *request, unsigned timeout_
  * the reference. NULL when the keyring has said nothing about it yet. */
 json_t *keylink_state(struct keylink *k, const char *org);
 
+/* The same in any region, for showing. */
+json_t *keylink_state_in(struct keylink *k, const char *org, const char *region);
+
 /* The engine that serves an organization now. False: none, as far as is known. */
 enum { KEYLINK_SOCKET_BYTES = 108 };
 struct keylink_engine {

@@ -69,10 +69,7 @@ struct result registry_create_org(struct registry *r, const struct registry_new_
                "INSERT INTO organizations(id, name, display_name, created_at_ms, created_by)"
                " VALUES (?1, ?2, ?3, ?4, ?5)",
                "tttit", n->id, n->name, n->display_name, n->created_at_ms, n->created_by));
-    TRY(db_run(r,
-               "INSERT INTO org_regions(org, region, kms_key_arn, state, reason, since_ms, last_success_ms,"
-               " unavailable_ms) VALUES (?1, ?2, ?3, 'AVAILABLE', ?4, ?5, ?5, 0)",
-               "tttti", n->id, n->region, n->kms_key_arn, n->state_reason ? n->state_reason : "", n->created_at_ms));
+    TRY(rows_insert_region(r, n->id, n->region, n->kms_key_arn, n->state_reason, n->created_at_ms));
     for (size_t i = 0; i < n->key_count; i++)
         TRY(rows_add_wrapped_key(r, &n->keys[i]));
     TRY(db_run(r, "INSERT INTO api_keys(hash, org, name, created_at_ms) VALUES (?1, ?2, ?3, ?4)", "ttti",

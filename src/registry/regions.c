@@ -76,6 +76,42 @@ struct result registry_get_region(struct registry *r, const char *org, const cha
     return OK;
 }
 
+struct result registry_add_region(struct registry *r, const struct registry_new_region *n) {
+    DB_TX(tx);
+    TRY(db_begin_write(r, &tx));
+    TRY(rows_require_org(r, n->org));
+    {
+        DB_STATEMENT(s);
+        bool row;
+        TRY(db_prepare(r, &s, "SELECT 1 FROM org_regions WHERE org = ?1 AND region = ?2", "tt", n->org, n->region));
+        TRY(db_next(r, s, &row));
+        CHECK(!row, ERR_EXISTS, "the organization operates in %.40s already", n->region);
+    }
+    TRY(rows_insert_region(r, n->org, n->region, n->kms_key_arn, n->state_reason, n->created_at_ms));
+    for (size_t i = 0; i < n->key_count; i++)
+        TRY(rows_add_wrapped_key(r, &n->keys[i]));
+    AUTO_FREE char *org = str_dup(n->org), *region = str_dup(n->region), *by = str_dup(n->actor);
+    AUTO_FREE char *kind = str_dup("region.added"), *state = str_dup("AVAILABLE");
+    AUTO_FREE char *reason = str_format("added with key %s", n->kms_key_arn);
+    struct registry_event e = {.at_ms = n->created_at_ms,
+                               .org = org,
+                               .region = region,
+                               .kind = kind,
+                               .to_state = state,
+                               .reason = reason,
+                               .actor = by};
+    TRY(rows_add_event(r, &e));
+    return db_commit(&tx);
+}
+
+struct result rows_insert_region(struct registry *r, const char *org, const char *region, const char *kms_key_arn,
+                                 const char *state_reason, int64_t at_ms) {
+    return db_run(r,
+                  "INSERT INTO org_regions(org, region, kms_key_arn, state, reason, since_ms, last_success_ms,"
+                  " unavailable_ms) VALUES (?1, ?2, ?3, 'AVAILABLE', ?4, ?5, ?5, 0)",
+                  "tttti", org, region, kms_key_arn, state_reason ? state_reason : "", at_ms);
+}
+
 struct result registry_set_state(struct registry *r, const struct registry_state_change *c) {
     DB_TX(tx);
     TRY(db_begin_write(r, &tx));

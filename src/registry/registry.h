@@ -120,6 +120,19 @@ struct registry_regions {
 };
 void registry_regions_done(struct registry_regions *list);
 
+/* What a further region of an organization begins with; borrowed for the call. */
+struct registry_new_region {
+    const char *org, *region;
+    const char *kms_key_arn;  /* of the replica there, or the operator's own key there */
+    const char *state_reason; /* text beside the first state, AVAILABLE */
+    const char *actor;
+    int64_t created_at_ms;
+    const struct registry_wrapped_key *keys; /* the name key and the first branch */
+    size_t key_count;
+};
+/* The region, its wrapped keys and an event "region.added", all or nothing. NOT_FOUND (organization), EXISTS. */
+struct result registry_add_region(struct registry *r, const struct registry_new_region *n);
+
 /* Of one organization, or of all (org NULL); ordered by organization and region. */
 struct result registry_list_regions(struct registry *r, const char *org, struct registry_regions *ret);
 struct result registry_get_region(struct registry *r, const char *org, const char *region, struct registry_region *ret);

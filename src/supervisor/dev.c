@@ -113,24 +113,35 @@ struct result dev_prepare(struct dev *d, const struct config *c) {
 }
 
 void dev_done(struct dev *d) {
-    for (unsigned i = 0; i < DEV_REGIONS; i++)
+    for (unsigned i = 0; i < DEV_REGIONS; i++) {
         mem_free(d->kms_url[i]);
+        mem_free(d->api_listen[i]);
+    }
     mem_free(d->operator_token);
     mem_free(d->accounts_file);
     mem_free(d->credentials_file);
     *d = (struct dev){0};
 }
 
-size_t dev_overrides(const struct dev *d, const char *service_key_arn, struct config_override *ret, char **storage) {
+size_t dev_overrides(struct dev *d, char *const service_key_arns[static DEV_REGIONS], struct config_override *ret) {
+    static const struct {
+        const char *name, *listen, *endpoint, *key;
+    } members[DEV_REGIONS] = {
+        {"regions.0.name", "regions.0.api.listen", "regions.0.kms.endpoint", "regions.0.service_key_arn"},
+        {"regions.1.name", "regions.1.api.listen", "regions.1.kms.endpoint", "regions.1.service_key_arn"},
+    };
     size_t n = 0;
     ret[n++] = (struct config_override){"customer_keys.enabled", "true"};
-    ret[n++] = (struct config_override){"regions.0.name", dev_region_names[0]};
-    storage[0] = str_format("127.0.0.1:%u", d->api_port[0]);
-    ret[n++] = (struct config_override){"regions.0.api.listen", storage[0]};
-    ret[n++] = (struct config_override){"regions.0.kms.endpoint", d->kms_url[0]};
     ret[n++] = (struct config_override){"aws.credentials_file", d->credentials_file};
     ret[n++] = (struct config_override){"aws.profile", "service"};
-    if (service_key_arn) ret[n++] = (struct config_override){"regions.0.service_key_arn", service_key_arn};
+    for (unsigned i = 0; i < DEV_REGIONS; i++) {
+        mem_free(d->api_listen[i]);
+        d->api_listen[i] = str_format("127.0.0.1:%u", d->api_port[i]);
+        ret[n++] = (struct config_override){members[i].name, dev_region_names[i]};
+        ret[n++] = (struct config_override){members[i].listen, d->api_listen[i]};
+        ret[n++] = (struct config_override){members[i].endpoint, d->kms_url[i]};
+        if (service_key_arns[i]) ret[n++] = (struct config_override){members[i].key, service_key_arns[i]};
+    }
     return n;
 }
 

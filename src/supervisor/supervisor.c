@@ -25,7 +25,8 @@
 #include "supervisor/service.h"
 
 enum {
-    SERVICES_MAX = DEV_REGIONS + 2,
+    REGIONS_MAX = 32,
+    SERVICES_MAX = DEV_REGIONS + 1 + REGIONS_MAX,
     POLL_MAX = 3 + SERVICES_MAX,
     KMS_START_S = 20,
     READY_S = 60,
@@ -42,9 +43,11 @@ struct supervisor {
     struct dev dev;
     struct service services[SERVICES_MAX];
     size_t service_count;
-    struct service *keyring, *api;
+    struct service *keyring, *apis; /* apis: one for each region, side by side */
     struct pairs pairs;
-    int signal_fd, control_fd, lock_fd, api_fd, keyring_fd;
+    int signal_fd, control_fd, lock_fd, keyring_fd;
+    int api_fds[REGIONS_MAX];
+    size_t region_count;
     bool stopping, is_ready;
     int stop_signal;
 };
@@ -98,8 +101,11 @@ static struct result start_api(void *arg, struct service *s, pid_t *ret_pid) {
     struct supervisor *v = arg;
     AUTO_FREE char *program = NULL;
     TRY(child_program("lockset-api", &program));
-    struct child_spec spec = {
-        .program = program, .args = {"--config", v->config_file}, .fds = {v->api_fd}, .fd_count = 1, .stdout_fd = -1};
+    struct child_spec spec = {.program = program,
+                              .args = {"--config", v->config_file, "--region", v->config->regions[s->index].name},
+                              .fds = {v->api_fds[s->index]},
+                              .fd_count = 1,
+                              .stdout_fd = -1};
     return child_start(&spec, ret_pid);
 }
 
@@ -135,6 +141,9 @@ static struct result act(void *arg, const char *action, const char *process) {
     for (size_t i = 0; i < v->service_count; i++) {
         if (!strcmp(v->services[i].name, process)) service = &v->services[i];
     }
+    /* The first region's API by its full name, too. */
+    if (!service && !strncmp(process, "api.", 4) && !strcmp(process + 4, v->config->regions[0].name))
+        service = &v->apis[0];
     pid_t pid = service ? service->pid : pairs_find(&v->pairs, process);
     if (!service && pid <= 0) {
         JSON_AUTO(all);
@@ -294,19 +303,21 @@ static struct result start_local_kms(struct supervisor *v) {
 
 /* Reads the settings again with what `dev` adds to them. */
 static struct result configure_dev(struct supervisor *v) {
-    AUTO_FREE char *arn = NULL;
-    if (is_err(dev_service_key(&v->dev, v->config, &arn))) {
+    char *arns[DEV_REGIONS] = {0};
+    if (is_err(dev_service_keys(&v->dev, v->config, arns))) {
         log_warn("dev.no_service_key", KV("reason", err_detail()),
-                 KV("effect", "organizations without a customer's key can't be created"));
+                 KV("effect", "organizations without a customer's key can't be created in every region"));
     }
     struct config_override *all = mem_alloc_array(v->options->override_count + DEV_OVERRIDES_MAX, sizeof(*all));
     AUTO_FREE struct config_override *owner = all;
-    AUTO_FREE char *storage = NULL;
-    size_t n = dev_overrides(&v->dev, arn, all, &storage);
+    size_t n = dev_overrides(&v->dev, arns, all);
     for (size_t i = 0; i < v->options->override_count; i++)
         all[n++] = v->options->overrides[i];
     struct config *loaded;
-    TRY(config_load(v->options->config_file, all, n, &loaded));
+    struct result r = config_load(v->options->config_file, all, n, &loaded);
+    for (size_t i = 0; i < DEV_REGIONS; i++)
+        mem_free(arns[i]);
+    TRY(r);
     config_free(v->config);
     v->config = loaded;
     return OK;
@@ -344,28 +355,35 @@ static struct result write_token_hash(struct supervisor *v) {
     return file_write_atomic(path, buf_slice(&text), 0600);
 }
 
-static struct result listen_api(struct supervisor *v) {
-    CHECK(v->config->region_count > 0, ERR_INVALID,
-          "no regions are configured: add 'regions' with name and api.listen");
-    const char *listen = v->config->regions[0].api_listen;
-    CHECK(listen, ERR_INVALID, "region %s has no api.listen (HOST:PORT)", v->config->regions[0].name);
+static struct result listen_region(const struct config_region *region, int *ret_fd) {
+    const char *listen = region->api_listen;
+    CHECK(listen, ERR_INVALID, "region %s has no api.listen (HOST:PORT)", region->name);
     const char *colon = strrchr(listen, ':');
     uint64_t port = 0;
     CHECK(colon && is_ok(slice_to_u64(slice_str(colon + 1), 65535, &port)), ERR_INVALID,
           "api.listen must be HOST:PORT, not '%s'", listen);
     AUTO_FREE char *host = str_ndup(listen, (size_t)(colon - listen));
     unsigned bound;
-    return http_listen_tcp(host, (unsigned)port, &v->api_fd, &bound);
+    return http_listen_tcp(host, (unsigned)port, ret_fd, &bound);
 }
 
-static bool api_answers(struct supervisor *v, struct http_pool *pool) {
+static struct result listen_all(struct supervisor *v) {
+    size_t n = v->config->region_count;
+    CHECK(n > 0, ERR_INVALID, "no regions are configured: add 'regions' with name and api.listen");
+    CHECK(n <= REGIONS_MAX, ERR_INVALID, "%zu regions are configured; one node serves at most %d", n, REGIONS_MAX);
+    for (; v->region_count < n; v->region_count++)
+        TRY(listen_region(&v->config->regions[v->region_count], &v->api_fds[v->region_count]));
+    return OK;
+}
+
+static bool api_answers(struct supervisor *v, struct http_pool *pool, size_t i) {
     AUTO_FREE char *url =
-        str_format("%s://%s/readyz", v->config->api_tls_cert ? "https" : "http", v->config->regions[0].api_listen);
+        str_format("%s://%s/readyz", v->config->api_tls_cert ? "https" : "http", v->config->regions[i].api_listen);
     struct http_call call = {.method = "GET", .url = url, .timeout_ms = 500};
     AUTO(http_reply_done) struct http_reply reply = {0};
     if (is_err(http_call(pool, &call, &reply))) {
         /* A TLS name that doesn't match the listening address is the operator's business: it does answer. */
-        return v->config->api_tls_cert && v->api->pid > 0;
+        return v->config->api_tls_cert && v->apis[i].pid > 0;
     }
     return reply.status == 200;
 }
@@ -376,7 +394,12 @@ static struct result wait_ready(struct supervisor *v) {
     TRY(http_pool_new(&pool));
     int64_t until = clock_boottime_ns() + READY_S * NS_PER_S;
     struct result r = OK;
-    while (!v->stopping && !api_answers(v, pool)) {
+    size_t ready = 0;
+    while (!v->stopping && ready < v->region_count) {
+        if (api_answers(v, pool, ready)) {
+            ready++;
+            continue;
+        }
         if (clock_boottime_ns() > until) {
             r = err_make(ERR_TIMEOUT, "the API didn't answer within %d s; the log above tells why", READY_S);
             break;
@@ -387,7 +410,10 @@ static struct result wait_ready(struct supervisor *v) {
     if (is_err(r) || v->stopping) return r;
     publish(v);
     v->is_ready = true;
-    printf("ready: api=%s://%s", v->config->api_tls_cert ? "https" : "http", v->config->regions[0].api_listen);
+    const char *scheme = v->config->api_tls_cert ? "https" : "http";
+    printf("ready: api=%s://%s", scheme, v->config->regions[0].api_listen);
+    for (size_t i = 1; i < v->region_count; i++)
+        printf(" api.%s=%s://%s", v->config->regions[i].name, scheme, v->config->regions[i].api_listen);
     if (v->options->dev) {
         for (size_t i = 0; i < DEV_REGIONS; i++)
             printf(" kms.%s=%s", dev_region_names[i], v->dev.kms_url[i]);
@@ -425,12 +451,18 @@ static struct result start_node(struct supervisor *v) {
     }
     TRY(write_token_hash(v));
     TRY(write_config(v));
-    TRY(listen_api(v));
+    TRY(listen_all(v));
     v->pairs = (struct pairs){.config = v->config, .config_file = v->config_file, .tell = tell_keyring, .arg = v};
     v->keyring = add_service(v, str_dup("keyring"), start_keyring, 0);
-    v->api = add_service(v, str_dup("api"), start_api, 0);
+    /* The first region's has the short name. */
+    for (size_t i = 0; i < v->region_count; i++) {
+        char *name = i == 0 ? str_dup("api") : str_format("api.%s", v->config->regions[i].name);
+        struct service *s = add_service(v, name, start_api, i);
+        if (i == 0) v->apis = s;
+    }
     service_start(v->keyring);
-    service_start(v->api);
+    for (size_t i = 0; i < v->region_count; i++)
+        service_start(&v->apis[i]);
     return wait_ready(v);
 }
 
@@ -457,9 +489,12 @@ static void ask_to_end(struct service *s) {
 /* The api first, so that running requests end; then what holds plaintext; then the rest. */
 static void end_node(struct supervisor *v) {
     v->stopping = true;
-    if (v->api) {
-        ask_to_end(v->api);
-        if (!wait_gone(v, v->api, API_DRAIN_MS)) child_kill(v->api->pid, NULL);
+    for (size_t i = 0; v->apis && i < v->region_count; i++)
+        ask_to_end(&v->apis[i]);
+    int64_t drained_ns = clock_boottime_ns() + API_DRAIN_MS * NS_PER_MS;
+    for (size_t i = 0; v->apis && i < v->region_count; i++) {
+        int64_t left_ms = (drained_ns - clock_boottime_ns()) / NS_PER_MS;
+        if (!wait_gone(v, &v->apis[i], left_ms)) child_kill(v->apis[i].pid, NULL);
     }
     for (size_t i = 0; i < v->service_count; i++)
         ask_to_end(&v->services[i]);
@@ -471,7 +506,9 @@ static void end_node(struct supervisor *v) {
         service_done(&v->services[i]);
     if (v->options->dev) dev_done(&v->dev);
     bool is_owner = v->control_fd >= 0; /* of the folder */
-    int *fds[] = {&v->signal_fd, &v->control_fd, &v->api_fd, &v->keyring_fd, &v->lock_fd};
+    for (size_t i = 0; i < v->region_count; i++)
+        close(v->api_fds[i]);
+    int *fds[] = {&v->signal_fd, &v->control_fd, &v->keyring_fd, &v->lock_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         if (*fds[i] >= 0) close(*fds[i]);
     }
@@ -484,8 +521,7 @@ static void end_node(struct supervisor *v) {
 }
 
 struct result supervisor_run(const struct supervisor_options *options) {
-    struct supervisor v = {
-        .options = options, .signal_fd = -1, .control_fd = -1, .lock_fd = -1, .api_fd = -1, .keyring_fd = -1};
+    struct supervisor v = {.options = options, .signal_fd = -1, .control_fd = -1, .lock_fd = -1, .keyring_fd = -1};
     umask(077);
     struct result r = start_node(&v);
     AUTO_FREE char *why = is_err(r) ? str_dup(err_detail()) : NULL;

@@ -2,6 +2,7 @@
 
 Everything goes through public interfaces: the command line, the REST API, AWS's own client against the local KMS.
 """
+import copy
 import http.client
 import json
 import os
@@ -117,6 +118,8 @@ class Dev:
     def reload(self):
         self.info = json.loads((self.data / "dev.json").read_text())
         self.api = self.info["regions"][0]["api_url"]
+        self.apis = {r["name"]: r["api_url"] for r in self.info["regions"]}
+        self.stores = {r["name"]: pathlib.Path(r["store"]) for r in self.info["regions"]}
         self.kms_urls = {r["name"]: r["kms_url"] for r in self.info["regions"]}
         self.store = pathlib.Path(self.info["regions"][0]["store"])
         return self.info
@@ -227,6 +230,14 @@ class Dev:
         options = {"MultiRegion": True, "Policy": json.dumps(policy or self.policy()), **more}
         return self.kms().create_key(**options)["KeyMetadata"]["Arn"]
 
+    def replicate_key(self, arn, policy=None, region=EAST, **more):
+        """A replica of the customer's key, ready for use; replicating copies no policy. Returns its ARN."""
+        replica = self.kms().replicate_key(KeyId=arn, ReplicaRegion=region, Policy=json.dumps(policy or self.policy()),
+                                           **more)["ReplicaKeyMetadata"]["Arn"]
+        wait_for(lambda: self.kms(region).describe_key(KeyId=replica)["KeyMetadata"]["KeyState"] == "Enabled", 10,
+                 what="the replica's state Enabled")
+        return replica
+
     def create_org(self, name=None, key_arn=True):
         """An organization, with a fresh customer key unless key_arn is an ARN or None (service key)."""
         name = name or "org-" + uuid.uuid4().hex[:8]
@@ -249,9 +260,16 @@ class Org:
         self.key_arn = key_arn
         self.id = data["id"]
         self.api_key = data["api_key"]
+        self.region = WEST
+
+    def at(self, region):
+        """The same organization, through another region's API."""
+        other = copy.copy(self)
+        other.region = region
+        return other
 
     def call(self, method, path, body=None, headers=None, **more):
-        return http_call(self.dev.api, method, "/v1/orgs/self" + path, body,
+        return http_call(self.dev.apis[self.region], method, "/v1/orgs/self" + path, body,
                          {"Authorization": f"ApiKey {self.api_key}", **(headers or {})}, **more)
 
     def create_collection(self, name, workspace="commons"):
@@ -277,16 +295,16 @@ class Org:
         return self.call("GET", "/encryption").data
 
     def state(self):
-        return self.encryption()["regions"][0]["state"]
+        return next(r["state"] for r in self.encryption()["regions"] if r["region"] == self.region)
 
     def wait_state(self, state, timeout=30):
         return wait_for(lambda: self.state() == state, timeout, 0.1, f"state {state}")
 
     def disable_key(self):
-        self.dev.kms().disable_key(KeyId=self.key_arn)
+        self.dev.kms(self.region).disable_key(KeyId=self.key_arn.replace(WEST, self.region))
 
     def enable_key(self):
-        self.dev.kms().enable_key(KeyId=self.key_arn)
+        self.dev.kms(self.region).enable_key(KeyId=self.key_arn.replace(WEST, self.region))
 
     def put_policy(self, policy):
         self.dev.kms().put_key_policy(KeyId=self.key_arn, PolicyName="default", Policy=json.dumps(policy))
@@ -298,7 +316,7 @@ class Org:
             return False
 
     def engine_pid(self):
-        return self.dev.pid(f"engine.{self.id}.")
+        return self.dev.pid(f"engine.{self.id}.{self.region}")
 
     def gateway_pid(self):
-        return self.dev.pid(f"gateway.{self.id}.")
+        return self.dev.pid(f"gateway.{self.id}.{self.region}")
