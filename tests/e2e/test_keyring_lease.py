@@ -5,13 +5,15 @@ import os
 import re
 import signal
 import sqlite3
+import struct
+import time
 
 import pytest
 
 from keyring_rig import ACTIONS, QUICK, SERVICE_ROOT, Rig, built, freeze, gone, is_alive, now, thaw, wait_for
 from kms_tools import WEST, deny
 
-RIDE_S, PROBE_S, TIMEOUT_S = 4.0, 1.0, 0.5
+RIDE_S, PROBE_S, TIMEOUT_S = 3.0, 1.0, 0.5
 # From a change of the key to the end of access with QUICK's settings: an interval, two time-outs, the processes' end.
 BOUND_S = 2.0 + 2 * TIMEOUT_S + 2.0
 
@@ -222,3 +224,108 @@ def test_after_a_refusal_a_new_keyring_asks_twice(rig):
     rig.wait_state(trusted, "AVAILABLE", timeout=1.5)
     rig.wait_state(refused, "AVAILABLE")
     assert now() - began >= 2.0
+
+
+# ---- Somebody sets the wall clock ----
+
+DAY_S = 86400
+
+
+def test_leases_do_not_care_for_the_wall_clock(tmp_path):
+    shift = tmp_path / "shift"
+
+    def set_clock(seconds):
+        with open(shift, "r+b") as f:
+            f.write(struct.pack("=q", seconds * 10**9))
+    shift.write_bytes(bytes(8))
+    with Rig() as rig:
+        rig.stop()
+        rig.environment = {"LD_PRELOAD": built("clock-shift.so"), "CLOCK_SHIFT": str(shift)}
+        rig.start()
+        org, _, pair = started(rig, "shifted")
+        for days in (3, -3, 4000, 0):
+            set_clock(days * DAY_S)
+            jumped = now()
+            # KMS refuses the signature's time at first; the client takes KMS's clock.
+            state = wait_for(lambda: (s := rig.state(org))["lease_expiry_boottime_ns"] / 1e9 > jumped + RIDE_S + 0.5 and s,
+                             6, f"a longer lease after a jump by {days} days")
+            assert abs(state["last_success_ms"] / 1e3 - time.time() - days * DAY_S) < 60, "the shift has worked"
+            assert state["lease_expiry_boottime_ns"] / 1e9 <= now() + RIDE_S
+        assert not [s for _, s in rig.pushed_states(org) if s["state"] == "UNAVAILABLE"]
+        assert not gone(pair), "nothing has ended"
+        # And the end comes when it has to, although by the wall clock it is earlier than ever.
+        freeze(rig.kms.process.pid)
+        set_clock(-30 * DAY_S)
+        began = now()
+        ended(pair)
+        thaw(rig.kms.process.pid)
+        assert max(c.ended_at for c in both(pair)) <= began + RIDE_S + 0.3
+
+
+# ---- Keys in memory ----
+
+def data_keys(rig, org, arn):
+    """The plaintext data keys, which the customer can always have KMS tell."""
+    keys = []
+    for path in rig.key_files(org):
+        f = json.loads(path.read_text())
+        keys.append(rig.customer.decrypt(KeyId=arn, CiphertextBlob=base64.b64decode(f["wrapped"]),
+                                         EncryptionContext=f["encryption_context"])["Plaintext"])
+    assert len(keys) == 2 and all(len(k) == 32 for k in keys)
+    return keys
+
+
+def pieces(keys):
+    """What would give a key away: parts of it, as bytes, in base64 and in hex."""
+    found = {}
+    for number, key in enumerate(keys):
+        for form, text in (("bytes", key), ("base64", base64.b64encode(key)), ("hex", key.hex().encode())):
+            for i in range(0, len(text) - 11, 10):
+                found[text[i:i + 12]] = (number, form)
+    return found
+
+
+def held_in_memory(pid, wanted):
+    """Which of the keys, and in which form, the memory of a process holds."""
+    pattern = re.compile(b"|".join(re.escape(p) for p in wanted))
+    found = set()
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, rights, *_ = line.split()
+            if "r" not in rights or line.rstrip().endswith(("[vvar]", "[vsyscall]")):
+                continue
+            start, end = (int(n, 16) for n in span.split("-"))
+            try:
+                memory.seek(start)
+                content = memory.read(end - start)
+            except OSError:
+                continue  # a guard page
+            found.update(wanted[m.group()] for m in pattern.finditer(content))
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the keyring's memory")
+def test_no_key_is_left_in_memory_after_a_refusal():
+    with Rig() as rig:
+        org, arn = rig.made("wiped")
+        wanted = pieces(data_keys(rig, org, arn))
+        pid = rig.keyring.pid
+        # The gateway doesn't come, so that its keys wait for it: this shows that they would be found.
+        rig.holds_starts = True
+        rig.ask("activate", org=org, region=WEST)
+        wait_for(lambda: {(0, "bytes"), (1, "bytes")} <= held_in_memory(pid, wanted), what="the keys in memory")
+        rig.holds_starts = False
+        rig.customer.disable_key(KeyId=arn)
+        rig.wait_state(org, "UNAVAILABLE", "DENIED")
+        wait_for(lambda: rig.call("activate", org=org, region=WEST)["code"] == "NO_LEASE")
+        assert held_in_memory(pid, wanted) == set()
+        # The same with a gateway that has got them, and after many probes, each of which brings the branch's key.
+        rig.customer.enable_key(KeyId=arn)
+        rig.wait_state(org, "AVAILABLE")
+        pair = dict(rig.active(org))
+        wait_for(lambda: len(pair["gateway"].said("arm")) >= 3, what="some probes")
+        wait_for(lambda: held_in_memory(pid, wanted) == set(), 3, "a keyring without keys between two probes")
+        rig.set_policy(arn, ACTIONS, deny(SERVICE_ROOT, ["kms:GenerateDataKey"]))
+        rig.wait_state(org, "UNAVAILABLE", "DENIED")
+        ended(pair)
+        assert held_in_memory(pid, wanted) == set()
