@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/secret.h"
+
 static const struct args_option common_options[] = {
     {"--data", "DIR", "data folder of a running `lockset dev`; address and token come from its dev.json", NULL},
     {"--api", "URL", "address of the API; or the environment variable LOCKSET_API", NULL},
@@ -108,4 +110,9 @@ const char *args_get(const struct args *a, const char *name) {
 
 bool args_has(const struct args *a, const char *name) {
     return args_get(a, name) != NULL;
+}
+
+void args_wipe(const struct args *a, const char *name) {
+    for (size_t i = 0; i < a->given_count; i++)
+        if (!strcmp(a->given[i].name, name)) wipe(mem_unconst(a->given[i].value), strlen(a->given[i].value));
 }

@@ -41,5 +41,7 @@ enum args_outcome args_parse(const struct command *c, int argc, char **argv, str
 /* The last value of an option; NULL if it was not given. */
 const char *args_get(const struct args *a, const char *name);
 bool args_has(const struct args *a, const char *name);
+/* Overwrites the values of an option where they stand, in argv. */
+void args_wipe(const struct args *a, const char *name);
 
 #endif

@@ -82,6 +82,9 @@ struct result client_init_in(struct client *c, const struct args *a, enum client
         CHECK(key, ERR_INVALID, "this needs an organization's API key: give --api-key or set LOCKSET_API_KEY");
         c->authorization = str_format("ApiKey %s", key);
     }
+    /* What stands on the command line can be read by every user of the machine, until here. */
+    args_wipe(a, "--token");
+    args_wipe(a, "--api-key");
     size_t len = strlen(url);
     while (len > 0 && url[len - 1] == '/')
         url[--len] = '\0';
@@ -140,7 +143,34 @@ const char *client_error_text(const struct client_answer *a) {
     return a->status == 404 ? "not found; is this the address of a Lockset API?" : "the API gave no reason";
 }
 
-static void print_checks(const json_t *checks) {
+static char *failure;
+
+struct result client_fail(char *text) {
+    mem_free(failure);
+    failure = text;
+    FAIL(ERR_PEER, "%s", text);
+}
+
+const char *client_failure(void) {
+    return failure;
+}
+
+struct result client_number(const struct args *a, const char *option, uint64_t max, uint64_t *ret) {
+    const char *text = args_get(a, option);
+    if (!text) return OK;
+    CHECK(is_ok(slice_to_u64(slice_str(text), max, ret)), ERR_INVALID,
+          "%s must be a whole number from 0 to %llu, not '%.40s'", option, (unsigned long long)max, text);
+    return OK;
+}
+
+struct result client_set(json_t *body, const char *member, const char *value, const char *what) {
+    json_t *text = json_string(value);
+    CHECK(text, ERR_INVALID, "%s is not valid UTF-8", what);
+    json_object_set_new(body, member, text);
+    return OK;
+}
+
+void client_print_checks(const json_t *checks) {
     size_t i;
     json_t *check;
     json_array_foreach(checks, i, check) {
@@ -158,8 +188,8 @@ struct result client_expect(struct client *c, const char *method, const char *pa
     AUTO(client_answer_done) struct client_answer answer = {0};
     TRY(client_call(c, method, path, body, &answer));
     if (answer.status >= 400) {
-        print_checks(json_object_get(answer.body, "checks"));
-        FAIL(ERR_PEER, "%s (HTTP %d)", client_error_text(&answer), answer.status);
+        client_print_checks(json_object_get(answer.body, "checks"));
+        return client_fail(str_format("%s (HTTP %d)", client_error_text(&answer), answer.status));
     }
     *ret = answer;
     answer = (struct client_answer){0};

@@ -56,9 +56,15 @@ static struct result run_org_create(const struct args *a) {
     json_t *body = json_pack("{s:s,s:s}", "name", a->positional[0], "region",
                              args_has(a, "--region") ? args_get(a, "--region") : "us-west-2");
     CHECK(body, ERR_INVALID, "the name is not valid UTF-8");
-    if (args_has(a, "--key-arn")) json_object_set_new(body, "kms_key_arn", json_string(args_get(a, "--key-arn")));
-    if (args_has(a, "--display-name"))
-        json_object_set_new(body, "display_name", json_string(args_get(a, "--display-name")));
+    /* An ARN that got lost on the way would make an organization under the service's key. */
+    struct result r = OK;
+    if (args_has(a, "--key-arn")) r = client_set(body, "kms_key_arn", args_get(a, "--key-arn"), "--key-arn");
+    if (is_ok(r) && args_has(a, "--display-name"))
+        r = client_set(body, "display_name", args_get(a, "--display-name"), "--display-name");
+    if (is_err(r)) {
+        json_decref(body);
+        return r;
+    }
     AUTO(client_answer_done) struct client_answer answer = {0};
     bool printed;
     TRY(ask(a, "POST", "/v1/admin/orgs", body, &answer, &printed));
@@ -113,7 +119,9 @@ static struct result run_org_api_key(const struct args *a) {
 
 static struct result run_org_events(const struct args *a) {
     AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/events", a->positional[0], "");
-    return print_list(a, path, NULL);
+    return print_list(a, path,
+                      (const char *const[]){"seq", "at", "region", "kind", "from_state", "to_state", "cause", "actor",
+                                            "aws_error", "reason", NULL});
 }
 
 static struct result run_region_list(const struct args *a) {
@@ -150,10 +158,14 @@ static struct result run_key_check(const struct args *a) {
     AUTO(client_answer_done) struct client_answer answer = {0};
     bool printed;
     TRY(ask(a, "POST", "/v1/admin/keys/check", body, &answer, &printed));
-    if (printed) return OK;
-    const json_t *checks = json_object_get(answer.body, "checks");
-    if (!checks) checks = json_object_get(json_object_get(answer.body, "data"), "checks");
-    table_print(checks, (const char *const[]){"check", "ok", "detail", NULL});
+    const json_t *data = json_object_get(answer.body, "data");
+    bool passed = json_is_true(json_object_get(data, "passed"));
+    const json_t *checks = json_object_get(data, "checks");
+    if (!passed) {
+        if (!printed) client_print_checks(checks);
+        return client_fail(str_format("the key did not pass; nothing was created"));
+    }
+    if (!printed) table_print(checks, (const char *const[]){"check", "ok", "detail", NULL});
     return OK;
 }
 

@@ -31,11 +31,14 @@ static char *collection_path(const char *workspace, const char *collection) {
 }
 
 /* "workspace.collection" or "collection" (of commons). Frees nothing: both are new strings. */
-static void split_name(const char *name, char **workspace, char **collection) {
+static struct result split_name(const char *name, char **workspace, char **collection) {
     struct slice head, tail;
     bool dotted = slice_cut(slice_str(name), '.', &head, &tail);
+    CHECK(dotted ? head.len && tail.len : *name != '\0', ERR_INVALID,
+          "'%.60s' names no collection: it is WORKSPACE.NAME, or NAME for one of the workspace commons", name);
     *workspace = dotted ? slice_to_str(head) : str_dup("commons");
     *collection = dotted ? slice_to_str(tail) : str_dup(name);
+    return OK;
 }
 
 static struct result show(const struct args *a, const char *method, const char *path, json_t *body,
@@ -73,19 +76,20 @@ static struct result run_collection_list(const struct args *a) {
 static struct result run_collection_create(const struct args *a) {
     AUTO_FREE char *workspace = NULL;
     AUTO_FREE char *collection = NULL;
-    split_name(a->positional[0], &workspace, &collection);
+    TRY(split_name(a->positional[0], &workspace, &collection));
     AUTO_FREE char *path = collection_path(workspace, NULL);
-    json_t *body = json_pack("{s:s}", "name", collection);
-    CHECK(body, ERR_INVALID, "the name is not valid UTF-8");
+    JSON_AUTO(body);
+    body = json_object();
+    TRY(client_set(body, "name", collection, "the name"));
     if (args_has(a, "--description"))
-        json_object_set_new(body, "description", json_string(args_get(a, "--description")));
-    return show(a, "POST", path, body, collection_columns);
+        TRY(client_set(body, "description", args_get(a, "--description"), "--description"));
+    return show(a, "POST", path, json_incref(body), collection_columns);
 }
 
 static struct result with_collection(const struct args *a, const char *method) {
     AUTO_FREE char *workspace = NULL;
     AUTO_FREE char *collection = NULL;
-    split_name(a->positional[0], &workspace, &collection);
+    TRY(split_name(a->positional[0], &workspace, &collection));
     AUTO_FREE char *path = collection_path(workspace, collection);
     return show(a, method, path, NULL, collection_columns);
 }
@@ -142,8 +146,8 @@ static struct result run_query(const struct args *a) {
     body = json_pack("{s:o}", "sql", sql);
     TRY(add_parameters(a, sql));
     if (args_has(a, "--limit")) {
-        uint64_t limit;
-        TRY(slice_to_u64(slice_str(args_get(a, "--limit")), 1000000000, &limit));
+        uint64_t limit = 0;
+        TRY(client_number(a, "--limit", 1000000000, &limit));
         json_object_set_new(sql, "default_row_limit", json_integer((json_int_t)limit));
     }
     AUTO(client_answer_done) struct client_answer answer = {0};
@@ -163,7 +167,7 @@ static struct result run_query(const struct args *a) {
 static struct result run_ingest(const struct args *a) {
     AUTO_FREE char *workspace = NULL;
     AUTO_FREE char *collection = NULL;
-    split_name(a->positional[0], &workspace, &collection);
+    TRY(split_name(a->positional[0], &workspace, &collection));
     AUTO_FREE char *path = collection_path(workspace, collection);
     struct ingest_options options = {
         .file = a->positional[1],
@@ -174,8 +178,8 @@ static struct result run_ingest(const struct args *a) {
         .is_quiet = args_has(a, "--quiet"),
     };
     AUTO_FREE char *docs_path = options.docs_path;
-    if (args_has(a, "--batch")) TRY(slice_to_u64(slice_str(args_get(a, "--batch")), 20000, &options.batch));
-    if (args_has(a, "--max-wait")) TRY(slice_to_u64(slice_str(args_get(a, "--max-wait")), 86400, &options.max_wait_s));
+    TRY(client_number(a, "--batch", 20000, &options.batch));
+    TRY(client_number(a, "--max-wait", 86400, &options.max_wait_s));
     CHECK(options.batch > 0, ERR_INVALID, "--batch must be at least 1");
     AUTO(client_done) struct client c = {0};
     TRY(client_init(&c, a, CLIENT_ORGANIZATION));

@@ -46,8 +46,8 @@ static struct result check_documents(struct ingest *g, const json_t *answer) {
         if (!word || strcmp(word, "ERROR") != 0) continue;
         const json_t *error = json_object_get(status, "error");
         const char *why = json_string_value(json_is_object(error) ? json_object_get(error, "message") : error);
-        FAIL(ERR_PEER, "document %llu of the file was refused: %s", (unsigned long long)(g->sent + i + 1),
-             why ? why : "no reason given");
+        return client_fail(str_format("%s: document %llu of the file was refused: %s", g->options->file,
+                                      (unsigned long long)(g->sent + i + 1), why ? why : "no reason given"));
     }
     return OK;
 }
@@ -75,9 +75,9 @@ static struct result send_batch(struct ingest *g) {
         bool again = is_err(r) || answer.status == 503 || answer.status == 429;
         const char *why = is_err(r) ? err_detail() : client_error_text(&answer);
         if (!again || clock_boottime_ns() > give_up_ns) {
-            AUTO_FREE char *text = str_dup(why);
-            FAIL(ERR_PEER, "after %llu documents: %s%s", (unsigned long long)g->sent, text,
-                 again ? " (given up: --max-wait is over)" : "");
+            return client_fail(str_format("%s: after %llu documents: %s%s", g->options->file,
+                                          (unsigned long long)g->sent, why,
+                                          again ? " (given up: --max-wait is over)" : ""));
         }
         unsigned seconds = answer.retry_after_s ? answer.retry_after_s : RETRY_DEFAULT_S;
         say_waiting(g, why, seconds);
@@ -130,12 +130,14 @@ struct result ingest_run(struct client *c, const struct ingest_options *options)
     splitter_init(&g.splitter, file);
     buf_init(&g.batch, BATCH_BYTES + (11 << 20));
     struct result r = send_file(&g);
-    AUTO_FREE char *why = is_err(r) ? str_format("%s: %s", options->file, err_detail()) : NULL;
+    /* A file that holds something else is no wrong usage: all that failed here is PEER. */
+    if (is_err(r) && r.code != ERR_PEER) r = client_fail(str_format("%s: %s", options->file, err_detail()));
     progress(&g, true);
     splitter_done(&g.splitter);
     buf_done(&g.batch);
     if (!is_stdin) fclose(file);
-    if (is_err(r)) return err_make(r.code, "%s", why);
-    printf("%llu documents%s\n", (unsigned long long)g.sent, g.replaced ? " (some replaced earlier ones)" : "");
+    TRY(r);
+    printf("%llu document%s%s\n", (unsigned long long)g.sent, g.sent == 1 ? "" : "s",
+           g.replaced ? " (some replaced earlier ones)" : "");
     return OK;
 }

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/secret.h"
+#include "cli/client.h"
 #include "cli/commands.h"
 
 static const struct command *const tables[] = {node_commands, admin_commands, data_commands};
@@ -49,7 +50,8 @@ static int run(const struct command *c, int argc, char **argv) {
     struct result r = c->run(&args);
     fflush(stdout);
     if (is_ok(r)) return EXIT_DONE;
-    fprintf(stderr, "lockset %s: %s\n", c->name, err_detail());
+    const char *whole = r.code == ERR_PEER ? client_failure() : NULL;
+    fprintf(stderr, "lockset %s: %s\n", c->name, whole ? whole : err_detail());
     return r.code == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED;
 }
 
@@ -61,14 +63,33 @@ static int list_group(const char *group) {
             if (strncmp(c->name, group, len) != 0 || c->name[len] != ' ') continue;
             if (!found) printf("Commands of `lockset %s`:\n", group);
             found = true;
-            printf("  lockset %s %s\n", c->name, c->positional);
+            printf("  lockset %s%s%s\n", c->name, c->positional[0] ? " " : "", c->positional);
         }
     }
     return found;
 }
 
+static int unknown(int argc, char **argv) {
+    bool has_second = argc > 1 && argv[1][0] != '-';
+    fprintf(stderr, "lockset: unknown command '%s%s%s'; `lockset --help` lists what there is\n", argv[0],
+            has_second ? " " : "", has_second ? argv[1] : "");
+    return EXIT_USAGE;
+}
+
+/* `lockset help query`, `lockset help org create`, `lockset help org`. */
+static int help_about(int argc, char **argv) {
+    static char help[] = "--help";
+    for (size_t t = 0; t < ARRAY_LEN(tables); t++) {
+        for (const struct command *c = tables[t]; c->name; c++) {
+            if (matches(c, argc, argv) > 0) return run(c, 1, (char *[]){help});
+        }
+    }
+    return list_group(argv[0]) ? EXIT_DONE : unknown(argc, argv);
+}
+
 int main(int argc, char **argv) {
     log_start("lockset", LOG_INFO);
+    if (argc > 2 && !strcmp(argv[1], "help")) return help_about(argc - 2, argv + 2);
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
         print_help();
         return argc < 2 ? EXIT_USAGE : EXIT_DONE;
@@ -89,7 +110,5 @@ int main(int argc, char **argv) {
     }
     bool wants_help = argc > 2 && !strcmp(argv[2], "--help");
     if ((argc == 2 || wants_help) && list_group(argv[1])) return wants_help ? EXIT_DONE : EXIT_USAGE;
-    fprintf(stderr, "lockset: unknown command '%s%s%s'; `lockset --help` lists what there is\n", argv[1],
-            argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
-    return EXIT_USAGE;
+    return unknown(argc - 1, argv + 1);
 }

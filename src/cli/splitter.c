@@ -1,5 +1,7 @@
 #include "cli/splitter.h"
 
+#include <errno.h>
+
 enum { DOCUMENT_MAX = 10 << 20 };
 
 void splitter_init(struct splitter *s, FILE *file) {
@@ -13,10 +15,20 @@ void splitter_done(struct splitter *s) {
 
 static int next_byte(struct splitter *s) {
     int c = getc_unlocked(s->file);
-    if (c == EOF) return EOF;
+    if (c == EOF) {
+        if (ferror(s->file)) s->error_number = errno;
+        return EOF;
+    }
     s->offset++;
     if (c == '\n') s->line++;
     return c;
+}
+
+/* Behind a byte order mark, which some programs put before UTF-8. */
+static int first_byte(struct splitter *s) {
+    int c = next_byte(s);
+    bool is_mark = c == 0xEF && next_byte(s) == 0xBB && next_byte(s) == 0xBF;
+    return is_mark ? next_byte(s) : c;
 }
 
 static bool is_space(int c) {
@@ -32,6 +44,7 @@ static struct result read_document(struct splitter *s) {
     buf_append_byte(&s->document, '{');
     while (depth > 0) {
         int c = next_byte(s);
+        if (s->error_number) return err_from_errno(s->error_number, "reading it");
         CHECK(c != EOF, ERR_INVALID, "line %llu: the document that begins here is not complete",
               (unsigned long long)first_line);
         buf_append_byte(&s->document, (uint8_t)c);
@@ -58,7 +71,8 @@ static struct result read_document(struct splitter *s) {
 
 struct result splitter_next(struct splitter *s, struct slice *ret) {
     for (;;) {
-        int c = next_byte(s);
+        int c = s->offset ? next_byte(s) : first_byte(s);
+        if (s->error_number) return err_from_errno(s->error_number, "reading it");
         if (c == EOF) {
             CHECK(!s->is_array, ERR_INVALID, "line %llu: the array is not closed: the file seems to be cut off",
                   (unsigned long long)s->line);

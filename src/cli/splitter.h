@@ -13,13 +13,14 @@ struct splitter {
     struct buf document; /* the current one, from '{' to '}' */
     uint64_t offset;     /* bytes read */
     uint64_t line;       /* of the current place, from 1 */
+    int error_number;    /* of a read that failed; 0: none */
     bool is_array, started;
 };
 
 void splitter_init(struct splitter *s, FILE *file); /* the file stays the caller's */
 void splitter_done(struct splitter *s);
 /* The next document; *ret is borrowed until the next call. An empty slice at the end. INVALID with the line when
- * something other than a document stands there, TOO_LARGE for one over 10 MiB. */
+ * something other than a document stands there, TOO_LARGE for one over 10 MiB, IO when the file can't be read on. */
 struct result splitter_next(struct splitter *s, struct slice *ret);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 64, WIDTH_MAX = 60 };
+enum { COLUMNS_MAX = 64, WIDTH_MAX = 80 };
 
 struct column {
     const char *name;
@@ -18,8 +18,9 @@ static size_t width_of(const char *text) {
     return n;
 }
 
-/* A value on one line; control characters (which could steer a terminal) become spaces. Freed by the caller. */
-static char *cell(const json_t *value) {
+/* A value on one line; control characters (which could steer a terminal) become spaces; too long ones are cut if
+ * `is_cut`. Freed by the caller. */
+static char *cell(const json_t *value, bool is_cut) {
     char *text;
     if (!value || json_is_null(value)) {
         text = str_dup("");
@@ -33,7 +34,7 @@ static char *cell(const json_t *value) {
     size_t seen = 0;
     for (char *p = text; *p; p++) {
         if ((uint8_t)*p < 0x20 || *p == 0x7F) *p = ' ';
-        if (((uint8_t)*p & 0xC0) != 0x80 && ++seen > WIDTH_MAX) {
+        if (is_cut && ((uint8_t)*p & 0xC0) != 0x80 && ++seen > WIDTH_MAX) {
             *p = '\0';
             char *cut = str_format("%s...", text);
             mem_free(text);
@@ -76,7 +77,7 @@ void table_print(const json_t *rows, const char *const *names) {
     }
     json_array_foreach(rows, i, row) {
         for (size_t c = 0; c < count; c++) {
-            AUTO_FREE char *text = cell(json_object_get(row, columns[c].name));
+            AUTO_FREE char *text = cell(json_object_get(row, columns[c].name), c + 1 < count);
             size_t width = width_of(text);
             if (width > columns[c].width) columns[c].width = width;
         }
@@ -87,7 +88,7 @@ void table_print(const json_t *rows, const char *const *names) {
     json_array_foreach(rows, i, row) {
         for (size_t c = 0; c < count; c++) {
             const json_t *value = json_object_get(row, columns[c].name);
-            AUTO_FREE char *text = cell(value);
+            AUTO_FREE char *text = cell(value, c + 1 < count);
             print_cell(text, columns[c].width, json_is_number(value), c + 1 == count);
         }
         printf("\n");

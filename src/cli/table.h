@@ -1,5 +1,5 @@
-/* A plain text table on stdout: columns as wide as their content (at most 60 characters, longer text is cut with
- * "..."), numbers to the right. */
+/* A plain text table on stdout: columns as wide as their content (at most 80 characters, longer text is cut with
+ * "...", except in the last column), numbers to the right. */
 #ifndef LOCKSET_CLI_TABLE_H
 #define LOCKSET_CLI_TABLE_H
 

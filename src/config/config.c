@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "config/flatten.h"
+#include "config/forms.h"
 
 enum setting_kind { SETTING_DURATION, SETTING_BYTES, SETTING_BOOL, SETTING_STRING, SETTING_UINT };
 
@@ -78,13 +79,24 @@ static void format_range(const struct setting *s, char ret[96]) {
     if (s->kind == SETTING_BOOL) {
         snprintf(ret, 96, "true or false");
     } else if (s->kind == SETTING_STRING) {
-        snprintf(ret, 96, s->min == s->max ? "%lld characters" : "text", (long long)s->min);
+        if (s->min == s->max)
+            snprintf(ret, 96, "%lld characters", (long long)s->min);
+        else
+            snprintf(ret, 96, "%lld to %lld characters", (long long)s->min, (long long)s->max);
     } else if (s->max == INT64_MAX) {
         snprintf(ret, 96, "%s or more", min);
     } else {
         format_limit(s->kind, s->max, max);
         snprintf(ret, 96, "%s to %s", min, max);
     }
+}
+
+/* A value in the wrong form: says where it stands. */
+static struct result check_form(const char *name, const char *value, const char *where, const char *prefix) {
+    struct result r = config_check_form(name, value);
+    if (is_ok(r)) return OK;
+    AUTO_FREE char *why = str_dup(err_detail());
+    FAIL(r.code, "%s: %s%s: '%.64s' is not valid: %s", where, prefix, name, value, why);
 }
 
 static void *field_of(struct config *c, const struct setting *s) {
@@ -107,6 +119,7 @@ static struct result apply_setting(struct config *c, const struct setting *s, co
         size_t len = strlen(value);
         CHECK((int64_t)len >= s->min && (int64_t)len <= s->max, ERR_INVALID,
               "%s: %s: '%.64s' has %zu characters; allowed: %s", where, s->name, value, len, range);
+        TRY(check_form(s->name, value, where, ""));
         set_string(field_of(c, s), value);
         return OK;
     }
@@ -150,6 +163,7 @@ static struct result apply_region(struct config *c, const char *key, const char 
     for (size_t i = 0; i < ARRAY_LEN(region_settings); i++) {
         if (strcmp(region_settings[i].name, end + 1) != 0) continue;
         CHECK(value[0], ERR_INVALID, "%s: regions.%s is empty", where, key);
+        TRY(check_form(region_settings[i].name, value, where, "a region's "));
         set_string((char **)(void *)((uint8_t *)&c->regions[index] + region_settings[i].offset), value);
         return OK;
     }
@@ -201,10 +215,6 @@ static struct result make_absolute(char **path) {
     return OK;
 }
 
-static bool digits_only(const char *s) {
-    return s[strspn(s, "0123456789")] == '\0';
-}
-
 static struct result check_region(struct config *c, size_t index) {
     struct config_region *r = &c->regions[index];
     CHECK(r->name, ERR_INVALID, "regions.%zu has no name", index);
@@ -230,14 +240,7 @@ static struct result check_whole(struct config *c) {
     TRY(make_absolute(&c->operator_token_file));
     TRY(make_absolute(&c->api_tls_cert));
     TRY(make_absolute(&c->api_tls_key));
-    CHECK(digits_only(c->service_account_id), ERR_INVALID, "service.account_id must be 12 digits, not '%s'",
-          c->service_account_id);
     CHECK(!c->api_tls_cert == !c->api_tls_key, ERR_INVALID, "api.tls.cert and api.tls.key go together");
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
-    bool known = false;
-    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
-        known = known || !strcmp(c->log_level, levels[i]);
-    CHECK(known, ERR_INVALID, "log.level must be debug, info, warn or error, not '%s'", c->log_level);
     for (size_t i = 0; i < c->region_count; i++)
         TRY(check_region(c, i));
     /* Worst case from KMS's first refusal to the end: an interval (jitter only shortens it), a probe that runs into its
@@ -262,7 +265,12 @@ struct result config_load(const char *file, const struct config_override *overri
     if (file) TRY(apply_file(c, file));
     for (size_t i = 0; i < override_count; i++)
         TRY(apply(c, overrides[i].key, overrides[i].value, "--set"));
-    TRY(check_whole(c));
+    struct result r = check_whole(c);
+    if (is_err(r) && file) {
+        AUTO_FREE char *why = str_dup(err_detail());
+        FAIL(r.code, "%s: %s", file, why);
+    }
+    TRY(r);
     *ret = TAKE(c);
     return OK;
 }

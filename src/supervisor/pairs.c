@@ -56,7 +56,7 @@ static void kill_pair(struct pair *pair) {
 }
 
 static char *engine_socket_path(const struct pairs *p, const struct pair *pair) {
-    return str_format("%s/run/engine-%s-%s.sock", p->config->data, pair->org, pair->region);
+    return str_format("%s/run/%s.%s", p->config->data, pair->org, pair->region);
 }
 
 static struct result start_gateway(struct pairs *p, struct pair *pair, const char *key_arn, int keyring_end) {

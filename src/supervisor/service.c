@@ -1,6 +1,7 @@
 #include "supervisor/service.h"
 
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -43,6 +44,7 @@ void service_reaped(struct service *s, int status) {
         log_info("service.stopped", KV("name", s->name));
         return;
     }
+    s->exits += WIFEXITED(status);
     schedule(s);
     log_warn("service.exited", KV("name", s->name), KV("status", text), KVI("restart_in_ms", s->backoff_ms));
 }

@@ -18,6 +18,7 @@ struct service {
     int stdout_fd;   /* read end of its stdout; -1 */
     bool said_ready; /* printed a line that begins with "ready:" */
     unsigned backoff_ms;
+    unsigned exits; /* how often it ended by itself, with an exit code: no restart mends what it doesn't like */
     int64_t started_ns, restart_at_ns;
 };
 

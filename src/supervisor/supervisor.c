@@ -32,8 +32,9 @@ enum {
     READY_S = 60,
     API_DRAIN_MS = 3000,
     STOP_MS = 3000,
-    /* sockaddr_un holds 107 bytes; the longest name under run/ is an engine's socket. */
-    DATA_PATH_MAX = 107 - 60,
+    /* sockaddr_un holds 107 bytes; the longest name is an engine's socket: /run/ORG.REGION. */
+    DATA_PATH_MAX = 107 - 5 - 21 - 1 - 16,
+    START_EXITS_MAX = 3,
 };
 
 struct supervisor {
@@ -97,8 +98,21 @@ static struct result start_keyring(void *arg, struct service *s, pid_t *ret_pid)
     return OK;
 }
 
+static struct result listen_region(const struct config_region *region, int *ret_fd) {
+    const char *listen = region->api_listen;
+    CHECK(listen, ERR_INVALID, "region %s has no api.listen (HOST:PORT)", region->name);
+    const char *colon = strrchr(listen, ':');
+    uint64_t port = 0;
+    CHECK(colon && is_ok(slice_to_u64(slice_str(colon + 1), 65535, &port)), ERR_INVALID,
+          "api.listen must be HOST:PORT, not '%s'", listen);
+    AUTO_FREE char *host = str_ndup(listen, (size_t)(colon - listen));
+    unsigned bound;
+    return http_listen_tcp(host, (unsigned)port, ret_fd, &bound);
+}
+
 static struct result start_api(void *arg, struct service *s, pid_t *ret_pid) {
     struct supervisor *v = arg;
+    if (v->api_fds[s->index] < 0) TRY(listen_region(&v->config->regions[s->index], &v->api_fds[s->index]));
     AUTO_FREE char *program = NULL;
     TRY(child_program("lockset-api", &program));
     struct child_spec spec = {.program = program,
@@ -170,6 +184,8 @@ static struct result act(void *arg, const char *action, const char *process) {
     int status;
     child_kill(pid, &status);
     if (service) {
+        /* Clients of an API that is gone on purpose are turned away; of one that is restarted, they wait. */
+        if (service->start == start_api) fd_close(&v->api_fds[service->index]);
         service->held = true;
         service_reaped(service, status);
     } else {
@@ -285,6 +301,14 @@ static struct result block_signals(struct supervisor *v) {
     return v->signal_fd >= 0 ? OK : err_from_errno(errno, "signalfd");
 }
 
+/* Before the node was ever ready, what ends by itself again and again does so for a reason that stays. */
+static struct result check_starting(const struct supervisor *v) {
+    for (size_t i = 0; i < v->service_count; i++)
+        CHECK(v->services[i].exits < START_EXITS_MAX, ERR_PEER, "%s can't start; its lines above tell why",
+              v->services[i].name);
+    return OK;
+}
+
 static struct result start_local_kms(struct supervisor *v) {
     for (size_t i = 0; i < DEV_REGIONS; i++) {
         service_start(add_service(v, str_format("kms.%s", dev_region_names[i]), start_kms, i));
@@ -295,6 +319,7 @@ static struct result start_local_kms(struct supervisor *v) {
         for (size_t i = 0; i < v->service_count; i++)
             all = all && v->services[i].said_ready;
         if (all || v->stopping) return OK;
+        TRY(check_starting(v));
         CHECK(clock_boottime_ns() < until, ERR_TIMEOUT, "the local KMS didn't start within %d s; its log tells why",
               KMS_START_S);
         loop_once(v, 100);
@@ -331,6 +356,31 @@ static struct result write_config(struct supervisor *v) {
     return file_write_atomic(v->config_file, buf_slice(&text), 0600);
 }
 
+static struct result read_token(const char *file, struct buf *out) {
+    struct stat st;
+    if (stat(file, &st) != 0) return err_from_errno(errno, "operator.token_file: %s", file);
+    CHECK((st.st_mode & 077) == 0, ERR_INVALID, "operator.token_file: %s can be read by others: chmod 600 it", file);
+    struct result r = file_read(file, 4096, out);
+    if (is_ok(r)) return OK;
+    AUTO_FREE char *why = str_dup(err_detail());
+    FAIL(r.code, "operator.token_file: %s", why);
+}
+
+/* What the children will read: told here, with the setting's name, instead of in their logs. */
+static struct result check_files(const struct config *c) {
+    const struct {
+        const char *name, *file;
+    } files[] = {{"api.tls.cert", c->api_tls_cert},
+                 {"api.tls.key", c->api_tls_key},
+                 {"aws.credentials_file", c->aws_credentials_file},
+                 {"engine.chdb", c->engine_chdb}};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        if (files[i].file && access(files[i].file, R_OK) != 0)
+            return err_from_errno(errno, "%s: %s", files[i].name, files[i].file);
+    }
+    return OK;
+}
+
 /* The api learns only the hash of the operator's token. */
 static struct result write_token_hash(struct supervisor *v) {
     AUTO(buf_done) struct buf token;
@@ -340,7 +390,7 @@ static struct result write_token_hash(struct supervisor *v) {
     } else {
         CHECK(v->config->operator_token_file, ERR_INVALID,
               "operator.token_file is not set: name a file (mode 0600) that holds the operator's token");
-        TRY(file_read(v->config->operator_token_file, 4096, &token));
+        TRY(read_token(v->config->operator_token_file, &token));
         while (token.len && (token.data[token.len - 1] == '\n' || token.data[token.len - 1] == '\r'))
             token.len--;
         CHECK(token.len >= 20, ERR_INVALID, "the token in %s must have at least 20 characters",
@@ -353,18 +403,6 @@ static struct result write_token_hash(struct supervisor *v) {
     buf_append_str(&text, "\n");
     AUTO_FREE char *path = str_format("%s/run/operator.sha256", v->config->data);
     return file_write_atomic(path, buf_slice(&text), 0600);
-}
-
-static struct result listen_region(const struct config_region *region, int *ret_fd) {
-    const char *listen = region->api_listen;
-    CHECK(listen, ERR_INVALID, "region %s has no api.listen (HOST:PORT)", region->name);
-    const char *colon = strrchr(listen, ':');
-    uint64_t port = 0;
-    CHECK(colon && is_ok(slice_to_u64(slice_str(colon + 1), 65535, &port)), ERR_INVALID,
-          "api.listen must be HOST:PORT, not '%s'", listen);
-    AUTO_FREE char *host = str_ndup(listen, (size_t)(colon - listen));
-    unsigned bound;
-    return http_listen_tcp(host, (unsigned)port, ret_fd, &bound);
 }
 
 static struct result listen_all(struct supervisor *v) {
@@ -382,8 +420,9 @@ static bool api_answers(struct supervisor *v, struct http_pool *pool, size_t i) 
     struct http_call call = {.method = "GET", .url = url, .timeout_ms = 500};
     AUTO(http_reply_done) struct http_reply reply = {0};
     if (is_err(http_call(pool, &call, &reply))) {
-        /* A TLS name that doesn't match the listening address is the operator's business: it does answer. */
-        return v->config->api_tls_cert && v->apis[i].pid > 0;
+        /* A certificate that doesn't fit the listening address is the operator's business: it was shown, so the API
+         * answers. */
+        return v->config->api_tls_cert && strstr(err_detail(), "certificate");
     }
     return reply.status == 200;
 }
@@ -400,6 +439,8 @@ static struct result wait_ready(struct supervisor *v) {
             ready++;
             continue;
         }
+        r = check_starting(v);
+        if (is_err(r)) break;
         if (clock_boottime_ns() > until) {
             r = err_make(ERR_TIMEOUT, "the API didn't answer within %d s; the log above tells why", READY_S);
             break;
@@ -449,6 +490,7 @@ static struct result start_node(struct supervisor *v) {
         if (v->stopping) return OK;
         TRY(configure_dev(v));
     }
+    TRY(check_files(v->config));
     TRY(write_token_hash(v));
     TRY(write_config(v));
     TRY(listen_all(v));
@@ -507,7 +549,7 @@ static void end_node(struct supervisor *v) {
     if (v->options->dev) dev_done(&v->dev);
     bool is_owner = v->control_fd >= 0; /* of the folder */
     for (size_t i = 0; i < v->region_count; i++)
-        close(v->api_fds[i]);
+        fd_close(&v->api_fds[i]);
     int *fds[] = {&v->signal_fd, &v->control_fd, &v->keyring_fd, &v->lock_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         if (*fds[i] >= 0) close(*fds[i]);

@@ -48,8 +48,20 @@ static void test_usage(void **state) {
     assert_int_equal(parse(&a, WORDS("a", "--help")), ARGS_HELP);
 }
 
+static void test_wipe(void **state) {
+    struct args a;
+    char first[] = "--param=secret", second[] = "secret";
+    char *words[] = {"x", first, "--param", second, "--region", "r1", NULL};
+    assert_int_equal(parse(&a, words), ARGS_OK);
+    args_wipe(&a, "--param");
+    assert_string_equal(first, "--param=");
+    assert_string_equal(second, "");
+    assert_string_equal(args_get(&a, "--region"), "r1");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wipe),
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_double_dash),
         cmocka_unit_test(test_usage),

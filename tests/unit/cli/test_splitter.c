@@ -64,8 +64,28 @@ static void test_refusals(void **state) {
     fails("<html>", 0, "line 1");
 }
 
+static void test_byte_order_mark(void **state) {
+    splits("\xEF\xBB\xBF[{\"a\":1}]", (const char *const[]){"{\"a\":1}", NULL});
+    splits("\xEF\xBB\xBF", (const char *const[]){NULL});
+    fails("\xEF\xBB{}", 0, "line 1");
+    fails("{}\xEF\xBB\xBF{}", 1, "line 1");
+}
+
+/* What can't be read is not the end of the file. */
+static void test_unreadable(void **state) {
+    FILE *f = fopen(".", "re");
+    assert_non_null(f);
+    AUTO(splitter_done) struct splitter s;
+    splitter_init(&s, f);
+    struct slice got;
+    ASSERT_ERR(IO, splitter_next(&s, &got));
+    fclose(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_byte_order_mark),
+        cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_array),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_strings_hide_braces),
