@@ -174,9 +174,11 @@ static void dir_close(DIR **d) {
     if (*d) closedir(*d);
 }
 
-struct result level_open_dir(int names_fd, const struct name_place *place, bool create, bool *ret_created,
-                             int *ret_fd) {
-    /* Paths may be longer than the system takes at once, so they are walked; mostly it is two or three steps. */
+/* Walks to the folder of a place. Paths may be longer than the system takes at once; mostly it is two or three steps.
+ * *ret_keys: how many folders of keys ('+' folders not counted) were there, also when NOT_FOUND is returned. */
+static struct result walk(int names_fd, const struct name_place *place, bool create, bool *ret_created,
+                          size_t *ret_keys, int *ret_fd) {
+    *ret_keys = 0;
     FD_AUTO(fd) = openat(names_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_from_errno(errno, "opening a folder of the store");
     struct slice rest = buf_slice(&place->dir);
@@ -195,9 +197,16 @@ struct result level_open_dir(int names_fd, const struct name_place *place, bool 
         if (next < 0) return err_from_errno(errno, "opening a folder of the store");
         fd_close(&fd);
         fd = next;
+        if (name[0] != '+') (*ret_keys)++;
     }
     *ret_fd = TAKE_FD(fd);
     return OK;
+}
+
+struct result level_open_dir(int names_fd, const struct name_place *place, bool create, bool *ret_created,
+                             int *ret_fd) {
+    size_t keys;
+    return walk(names_fd, place, create, ret_created, &keys, ret_fd);
 }
 
 static void opened_done(struct name_opened *o) {
@@ -344,18 +353,36 @@ static int entry_order(const void *a, const void *b) {
     return compare(x->name, x->len, y->name, y->len);
 }
 
+/* The folder is not there, only those of its first `keys` components are: if a name in the last of them doesn't open,
+ * it may be the one that is missed. */
+static struct result check_above(struct level_cache *c, struct level *l, size_t keys) {
+    struct slice prefix = slice_str(l->prefix);
+    size_t n = 0;
+    for (; keys > 0 && n < prefix.len; n++)
+        if (prefix.data[n] == '/') keys--;
+    if (n == prefix.len) return OK;
+    struct level *above;
+    TRY(level_get(c, slice_make(prefix.data, n), &above));
+    l->damaged = above->damaged;
+    level_release(c, above);
+    return OK;
+}
+
 struct result level_reload(struct level_cache *c, struct level *l) {
     entries_clear(c, l);
     l->damaged = false;
     l->unsure = true;
     FD_AUTO(fd) = -1;
     bool created;
-    struct result r = level_open_dir(c->names_fd, &l->place, false, &created, &fd);
+    size_t keys;
+    struct result r = walk(c->names_fd, &l->place, false, &created, &keys, &fd);
     l->exists = is_ok(r);
+    l->users++; /* loading another level may drop those that nobody holds */
     if (is_ok(r))
         r = read_folder(c, l, fd, l->place.chain, (struct slice){0});
     else if (r.code == ERR_NOT_FOUND)
-        r = OK;
+        r = check_above(c, l, keys);
+    l->users--;
     TRY(r);
     if (l->count > 1) qsort(l->entries, l->count, sizeof(struct level_entry *), entry_order);
     l->unsure = false;

@@ -26,7 +26,7 @@ struct level {
     char *prefix; /* "" or ending with '/' */
     struct name_place place;
     bool exists;  /* the folder is there */
-    bool damaged; /* holds a name that doesn't open */
+    bool damaged; /* holds a name that doesn't open; or is not there, and the folder above holds one */
     bool unsure;  /* reading failed: has to be read again before it counts */
     unsigned users;
     struct level_entry **entries; /* sorted by name */

@@ -55,11 +55,11 @@ static struct result record_matches(const struct record *record, const char *key
     return OK;
 }
 
-static struct result read_record(struct store *s, const char *key, const struct store_located *found,
+static struct result read_record(struct store *s, const char *key, const struct store_located *found, int fd,
                                  struct record *record) {
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
     TRY(store_context(s, "object", slice_make(found->tag, sizeof found->tag), &context));
-    TRY(store_read_record(s, found->fd, buf_slice(&context), record));
+    TRY(store_read_record(s, fd, buf_slice(&context), record));
     return record_matches(record, key, &found->summary);
 }
 
@@ -72,7 +72,7 @@ struct result store_reader_new(struct store *s, const char *key, struct store_re
     r->store = s;
     r->pinned = true;
     mem_copy(r->tag, found.tag, sizeof r->tag);
-    TRY(read_record(s, key, &found, &r->record));
+    TRY(read_record(s, key, &found, fd, &r->record));
     *ret = TAKE(r);
     return OK;
 }

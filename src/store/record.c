@@ -17,11 +17,19 @@ void record_done(struct record *r) {
     r->part_count = r->segment_count = 0;
 }
 
+/* The texts of fields were made by this file; the struct shows them as const to everybody else. */
+static void text_free(const char *text) {
+    union {
+        const char *shown;
+        char *owned;
+    } u = {.shown = text};
+    mem_free(u.owned);
+}
+
 static void fields_free(struct store_info *info) {
-    /* The texts were made by this file; the struct shows them as const to everybody else. */
     for (size_t i = 0; i < info->field_count; i++) {
-        mem_free((void *)(uintptr_t)info->fields[i].name);
-        mem_free((void *)(uintptr_t)info->fields[i].value);
+        text_free(info->fields[i].name);
+        text_free(info->fields[i].value);
     }
     mem_free(info->fields);
     info->fields = NULL;

@@ -138,13 +138,13 @@ static void dir_close(DIR **d) {
     if (*d) closedir(*d);
 }
 
-static struct result open_dir(int fd, DIR **ret) {
-    FD_AUTO(copy) = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* Leaves the descriptor as it is. NULL: see errno. */
+static DIR *dir_open(int fd) {
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (copy < 0) return NULL;
     DIR *dir = fdopendir(copy);
-    if (!dir) return err_from_errno(errno, "reading an upload's folder");
-    copy = -1; /* closed with dir */
-    *ret = dir;
-    return OK;
+    if (!dir) close(copy);
+    return dir;
 }
 
 static void remove_attempt(int fd, const uint8_t *attempt) {
@@ -217,8 +217,8 @@ static bool attempt_parse(const char *file, uint8_t *ret) {
 
 /* Bodies whose record was never written. */
 static struct result clean(int fd) {
-    AUTO(dir_close) DIR *dir = NULL;
-    TRY(open_dir(fd, &dir));
+    AUTO(dir_close) DIR *dir = dir_open(fd);
+    if (!dir) return err_from_errno(errno, "reading an upload's folder");
     for (struct dirent *e; (e = readdir(dir));) {
         uint8_t attempt[UPLOAD_ATTEMPT_BYTES];
         char path[STORE_PATH_BYTES];
@@ -236,8 +236,8 @@ struct result upload_read_parts(struct store *s, struct upload *u, bool cleans) 
     u->part_count = 0;
     FD_AUTO(fd) = -1;
     TRY(upload_open_folder(s, u->id, &fd));
-    AUTO(dir_close) DIR *dir = NULL;
-    TRY(open_dir(fd, &dir));
+    AUTO(dir_close) DIR *dir = dir_open(fd);
+    if (!dir) return err_from_errno(errno, "reading an upload's folder");
     for (struct dirent *e; (e = readdir(dir));) {
         uint8_t attempt[UPLOAD_ATTEMPT_BYTES];
         if (e->d_name[0] != 'p' || !attempt_parse(e->d_name, attempt)) continue;
@@ -273,8 +273,8 @@ static struct result load_one(struct store *s, const char *id, bool *ret_remove,
 }
 
 struct result uploads_load(struct store *s) {
-    AUTO(dir_close) DIR *dir = NULL;
-    TRY(open_dir(s->uploads_fd, &dir));
+    AUTO(dir_close) DIR *dir = dir_open(s->uploads_fd);
+    if (!dir) return err_from_errno(errno, "reading the folder of uploads");
     for (;;) {
         errno = 0;
         struct dirent *e = readdir(dir);
@@ -297,8 +297,8 @@ struct result store_remove_upload_folder(int parent_fd, const char *name) {
     if (fd < 0 && errno == ENOENT) return OK;
     if (fd < 0) return err_from_errno(errno, "opening an upload's folder");
     if (unlinkat(fd, "upload", 0) == 0 && fsync(fd) != 0) return err_from_errno(errno, "syncing an upload's folder");
-    AUTO(dir_close) DIR *dir = NULL;
-    TRY(open_dir(fd, &dir));
+    AUTO(dir_close) DIR *dir = dir_open(fd);
+    if (!dir) return err_from_errno(errno, "reading an upload's folder");
     for (struct dirent *e; (e = readdir(dir));)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlinkat(fd, e->d_name, 0);
     if (unlinkat(parent_fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT)

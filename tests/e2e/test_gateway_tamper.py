@@ -277,6 +277,13 @@ def test_names(harness):
         assert listed.status == 500 and b"<Contents>" not in listed.body, other
         assert request(harness, "DELETE", f"/{BUCKET}/folder/small").status == 500
         os.rename(folder / other, record)
+    elsewhere = folder.with_name(folder.name[:-1] + ("A" if folder.name[-1] != "A" else "B"))
+    os.rename(folder, elsewhere)  # all of the folder is missing then, not absent
+    restarted(harness)
+    assert_refused(get(harness, "folder/small"), SMALL)
+    for query in ("list-type=2", "list-type=2&prefix=folder%2F"):
+        assert request(harness, "GET", f"/{BUCKET}", query).status == 500
+    os.rename(elsewhere, folder)
     moved = harness.store / "names" / name  # to where it would be another key
     os.rename(record, moved)
     restarted(harness)

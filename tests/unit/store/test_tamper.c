@@ -264,6 +264,62 @@ static void test_every_character_of_a_name(void **state) {
     assert_name_refused(f, "key");
 }
 
+/* The first folder below names/. */
+static char *first_folder(struct fixture *f) {
+    AUTO_FREE char *path = only_path(f, "names");
+    char *below = strstr(path, "/names/") + 7;
+    *strchr(below, '/') = '\0';
+    return str_dup(path);
+}
+
+/* A folder whose name was changed takes its objects with it: they are not "not there". */
+static void check_every_character_of_a_folder(struct fixture *f, const char *key) {
+    ASSERT_OK(put(f->store, key, 10, 1, NULL));
+    AUTO_FREE char *folder = first_folder(f);
+    AUTO_FREE char *changed = str_dup(folder);
+    for (size_t i = (size_t)(strrchr(folder, '/') - folder) + 1; folder[i]; i++) {
+        changed[i] = folder[i] == 'A' ? 'B' : 'A';
+        assert_int_equal(rename(folder, changed), 0);
+        assert_name_refused(f, key);
+        ASSERT_ERR(CORRUPT, store_head(f->store, "folder/another", &(struct store_info){0}));
+        ASSERT_ERR(CORRUPT, store_list_page(f->store, &(struct store_list_query){.prefix = "folder/", .max = 5},
+                                            &(struct store_list){0}));
+        ASSERT_ERR(CORRUPT, store_delete(f->store, key, &(struct store_condition){0}, 0, &(bool){0}));
+        assert_int_equal(rename(changed, folder), 0);
+        changed[i] = folder[i];
+    }
+    fixture_reopen(f);
+    assert_content(f->store, key, 10, 1);
+    ASSERT_ERR(NOT_FOUND, store_head(f->store, "folder/another", &(struct store_info){0}));
+}
+
+static void test_every_character_of_a_folder(void **state) {
+    check_every_character_of_a_folder(*state, "folder/sub/key");
+}
+
+static void test_every_character_of_a_piece(void **state) {
+    /* The name is over 112 bytes, so its beginning is a folder of its own. */
+    AUTO_FREE char *key = str_format("%0200d", 7);
+    check_every_character_of_a_folder(*state, key);
+}
+
+static void test_folders_exchanged(void **state) {
+    struct fixture *f = *state;
+    ASSERT_OK(put(f->store, "a/k", 10, 1, NULL));
+    AUTO_FREE char *a = first_folder(f);
+    AUTO_FREE char *aside = str_format("%s/aside", f->dir);
+    assert_int_equal(rename(a, aside), 0);
+    fixture_reopen(f);
+    ASSERT_OK(put(f->store, "b/k", 10, 2, NULL));
+    AUTO_FREE char *b = first_folder(f);
+    assert_int_equal(rename(b, a), 0); /* b's content under a's name */
+    assert_int_equal(rename(aside, b), 0);
+    fixture_reopen(f);
+    assert_refused(f, "a/k");
+    assert_refused(f, "b/k");
+    ASSERT_ERR(CORRUPT, store_list_page(f->store, &(struct store_list_query){.max = 5}, &(struct store_list){0}));
+}
+
 static void test_summaries_exchanged(void **state) {
     struct fixture *f = *state;
     ASSERT_OK(put(f->store, "one", 10, 1, NULL));
@@ -333,6 +389,80 @@ static void test_parts(void **state) {
     ASSERT_ERR(CORRUPT, corrupt_part(f, true));
 }
 
+static void test_segments_exchanged(void **state) {
+    struct fixture *f = *state;
+    char id[STORE_UPLOAD_ID_BYTES];
+    ASSERT_OK(store_upload_begin(f->store, &(struct store_commit){.key = "u"}, id));
+    struct store_part parts[3];
+    for (unsigned i = 0; i < ARRAY_LEN(parts); i++) {
+        AUTO(store_writer_free_auto) struct store_writer *w = NULL;
+        uint8_t content[100];
+        fill(content, sizeof content, 1, i * sizeof content);
+        ASSERT_OK(store_part_new(f->store, id, "u", i + 1, &w));
+        ASSERT_OK(store_writer_append(w, slice_make(content, sizeof content)));
+        struct store_written written;
+        ASSERT_OK(store_part_commit(w, NULL, 0, &written));
+        parts[i] = (struct store_part){.number = i + 1, .etag = written.etag};
+    }
+    struct store_complete c = {.upload_id = id, .parts = parts, .part_count = ARRAY_LEN(parts)};
+    enum store_complete_problem problem;
+    ASSERT_OK(
+        store_upload_complete(f->store, &c, &(struct store_commit){.key = "u"}, &problem, &(struct store_written){0}));
+    AUTO_FREE char *dir = str_format("%s/bodies", f->dir);
+    struct paths p;
+    paths_find(dir, &p);
+    assert_int_equal(p.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        exchange(p.items[i], p.items[(i + 1) % 3]);
+        assert_refused(f, "u");
+        exchange(p.items[i], p.items[(i + 1) % 3]);
+        AUTO(buf_done) struct buf sealed;
+        load(p.items[i], &sealed);
+        for (size_t at = 0; at < sealed.len; at++) {
+            flip(p.items[i], at);
+            assert_refused(f, "u");
+            flip(p.items[i], at);
+        }
+    }
+    assert_content(f->store, "u", 300, 1);
+    paths_done(&p);
+}
+
+static void test_every_byte_of_an_upload(void **state) {
+    struct fixture *f = *state;
+    const struct store_field field = {"content-type", "text/plain"};
+    char id[STORE_UPLOAD_ID_BYTES];
+    ASSERT_OK(store_upload_begin(f->store, &(struct store_commit){.key = "u", .fields = &field, .field_count = 1}, id));
+    AUTO(store_writer_free_auto) struct store_writer *w = NULL;
+    ASSERT_OK(store_part_new(f->store, id, "u", 1, &w));
+    ASSERT_OK(store_writer_append(w, slice_str("content")));
+    struct store_written written;
+    ASSERT_OK(store_part_commit(w, NULL, 0, &written));
+    w = store_writer_free(w);
+    struct store_part part = {.number = 1, .etag = written.etag};
+    struct store_complete c = {.upload_id = id, .parts = &part, .part_count = 1};
+    enum store_complete_problem problem;
+    AUTO_FREE char *path = str_format("%s/uploads/%s/upload", f->dir, id);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    for (size_t at = 0; at < (size_t)st.st_size; at++) {
+        flip(path, at);
+        ASSERT_ERR(CORRUPT, store_upload_complete(f->store, &c, &(struct store_commit){.key = "u"}, &problem,
+                                                  &(struct store_written){0}));
+        flip(path, at);
+    }
+    flip(path, 150); /* met when the store is opened: no upload then, and nothing is removed */
+    fixture_reopen(f);
+    ASSERT_ERR(NOT_FOUND, store_upload_complete(f->store, &c, &(struct store_commit){.key = "u"}, &problem,
+                                                &(struct store_written){0}));
+    flip(path, 150);
+    fixture_reopen(f);
+    ASSERT_OK(
+        store_upload_complete(f->store, &c, &(struct store_commit){.key = "u"}, &problem, &(struct store_written){0}));
+    uint64_t n;
+    ASSERT_OK(read_all(f->store, "u", &n));
+}
+
 /* No file and no file name holds anything that was put in. */
 static void test_nothing_in_clear(void **state) {
     struct fixture *f = *state;
@@ -375,6 +505,11 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_exchanged_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_versions_mixed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_character_of_a_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_character_of_a_folder, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_character_of_a_piece, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_folders_exchanged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_segments_exchanged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_byte_of_an_upload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_summaries_exchanged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_moved_in_the_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(test_parts, setup, teardown),
