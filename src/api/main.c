@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/serve.h"
@@ -67,13 +68,22 @@ static struct result open_parts(struct api *api) {
     return tenants_new(&options, &api->tenants);
 }
 
-static void wait_for_end(void) {
+/* Says "ready:" on stdout once requests can be answered: the supervisor waits for it. */
+static void serve_until_end(struct keylink *keylink, const char *region) {
+    static const struct timespec moment = {.tv_nsec = 20 * 1000 * 1000};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
-    int signal_number;
-    sigwait(&set, &signal_number);
+    bool said = false, ended = false;
+    while (!ended) {
+        if (!said && keylink_is_connected(keylink)) {
+            printf("ready: %s\n", region);
+            fflush(stdout);
+            said = true;
+        }
+        ended = (said ? sigwaitinfo(&set, NULL) : sigtimedwait(&set, NULL, &moment)) > 0;
+    }
 }
 
 /* Before any thread: they inherit the mask. */
@@ -114,7 +124,7 @@ static struct result run(struct arguments *a) {
     struct http_server *server;
     TRY(serve_start(&api, LISTEN_FD, cert.len ? buf_str(&cert) : NULL, key.len ? buf_str(&key) : NULL, &server));
     log_info("api.serving", KV("region", region));
-    wait_for_end();
+    serve_until_end(api.keylink, region);
     log_info("api.ending", KV("region", region));
     /* Requests under way are cut; whatever was acknowledged is in the store. */
     _exit(0);

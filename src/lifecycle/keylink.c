@@ -25,6 +25,7 @@ struct keylink {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything below */
     bool stopping, has_thread;
+    bool is_informed;    /* of the states, on this connection */
     int fd;              /* -1: not connected */
     uint64_t connection; /* counts connections: calls of an older one fail */
     int64_t next_id;
@@ -88,7 +89,10 @@ static void learn_all(struct keylink *k, json_t *answer) {
 static void keep_answer(struct keylink *k, json_t *answer, json_int_t id) {
     char key[24];
     snprintf(key, sizeof key, "%lld", (long long)id);
-    if (id == 0) learn_all(k, answer);
+    if (id == 0) {
+        learn_all(k, answer);
+        k->is_informed = true;
+    }
     if (json_object_get(k->answers, key)) json_object_set(k->answers, key, answer);
 }
 
@@ -144,6 +148,7 @@ static void receive_until_gone(struct keylink *k, int fd) {
 static void set_connection(struct keylink *k, int fd) {
     pthread_mutex_lock(&k->lock);
     k->fd = fd;
+    k->is_informed = false;
     k->connection++;
     pthread_cond_broadcast(&k->changed);
     pthread_mutex_unlock(&k->lock);
@@ -215,7 +220,7 @@ struct keylink *keylink_free(struct keylink *k) {
 
 bool keylink_is_connected(struct keylink *k) {
     pthread_mutex_lock(&k->lock);
-    bool connected = k->fd >= 0;
+    bool connected = k->fd >= 0 && k->is_informed;
     pthread_mutex_unlock(&k->lock);
     return connected;
 }

@@ -15,6 +15,7 @@ struct result keylink_new(const char *socket_path, const char *region, struct ke
 /* Ends the thread; calls under way fail. Accepts NULL, returns NULL. */
 struct keylink *keylink_free(struct keylink *k);
 
+/* Connected, and told the states. */
 bool keylink_is_connected(struct keylink *k);
 
 /* Sends a request (an object without "id"; borrowed) and waits for its answer: *ret, for the caller to drop. OK also

@@ -55,6 +55,20 @@ struct supervisor {
 
 /* --- the processes --- */
 
+/* Starts a program whose "ready:" is waited for. */
+static struct result start_piped(struct service *s, struct child_spec *spec, pid_t *ret_pid) {
+    int out[2];
+    if (pipe2(out, O_CLOEXEC) != 0) return err_from_errno(errno, "pipe");
+    spec->stdout_fd = out[1];
+    struct result r = child_start(spec, ret_pid);
+    close(out[1]);
+    if (is_err(r))
+        close(out[0]);
+    else
+        s->stdout_fd = out[0];
+    return r;
+}
+
 static struct result start_kms(void *arg, struct service *s, pid_t *ret_pid) {
     struct supervisor *v = arg;
     const char *region = dev_region_names[s->index];
@@ -63,20 +77,10 @@ static struct result start_kms(void *arg, struct service *s, pid_t *ret_pid) {
     AUTO_FREE char *data = str_format("%s/kms/%s", v->config->data, region);
     AUTO_FREE char *listen = str_format("127.0.0.1:%u", v->dev.kms_port[s->index]);
     TRY(file_make_dirs(data));
-    int out[2];
-    if (pipe2(out, O_CLOEXEC) != 0) return err_from_errno(errno, "pipe");
     struct child_spec spec = {.program = program,
                               .args = {"--data", data, "--listen", listen, "--region", region, "--accounts",
-                                       v->dev.accounts_file, "--die-with-parent"},
-                              .stdout_fd = out[1]};
-    struct result r = child_start(&spec, ret_pid);
-    close(out[1]);
-    if (is_err(r)) {
-        close(out[0]);
-        return r;
-    }
-    s->stdout_fd = out[0];
-    return OK;
+                                       v->dev.accounts_file, "--die-with-parent"}};
+    return start_piped(s, &spec, ret_pid);
 }
 
 static struct result start_keyring(void *arg, struct service *s, pid_t *ret_pid) {
@@ -118,9 +122,8 @@ static struct result start_api(void *arg, struct service *s, pid_t *ret_pid) {
     struct child_spec spec = {.program = program,
                               .args = {"--config", v->config_file, "--region", v->config->regions[s->index].name},
                               .fds = {v->api_fds[s->index]},
-                              .fd_count = 1,
-                              .stdout_fd = -1};
-    return child_start(&spec, ret_pid);
+                              .fd_count = 1};
+    return start_piped(s, &spec, ret_pid);
 }
 
 static struct service *add_service(struct supervisor *v, char *name,
@@ -414,41 +417,20 @@ static struct result listen_all(struct supervisor *v) {
     return OK;
 }
 
-static bool api_answers(struct supervisor *v, struct http_pool *pool, size_t i) {
-    AUTO_FREE char *url =
-        str_format("%s://%s/readyz", v->config->api_tls_cert ? "https" : "http", v->config->regions[i].api_listen);
-    struct http_call call = {.method = "GET", .url = url, .timeout_ms = 500};
-    AUTO(http_reply_done) struct http_reply reply = {0};
-    if (is_err(http_call(pool, &call, &reply))) {
-        /* A certificate that doesn't fit the listening address is the operator's business: it was shown, so the API
-         * answers. */
-        return v->config->api_tls_cert && strstr(err_detail(), "certificate");
-    }
-    return reply.status == 200;
-}
-
 static struct result wait_ready(struct supervisor *v) {
-    struct http_pool *pool = NULL;
-    http_client_start();
-    TRY(http_pool_new(&pool));
     int64_t until = clock_boottime_ns() + READY_S * NS_PER_S;
-    struct result r = OK;
     size_t ready = 0;
     while (!v->stopping && ready < v->region_count) {
-        if (api_answers(v, pool, ready)) {
+        if (v->apis[ready].said_ready) {
             ready++;
             continue;
         }
-        r = check_starting(v);
-        if (is_err(r)) break;
-        if (clock_boottime_ns() > until) {
-            r = err_make(ERR_TIMEOUT, "the API didn't answer within %d s; the log above tells why", READY_S);
-            break;
-        }
+        TRY(check_starting(v));
+        CHECK(clock_boottime_ns() < until, ERR_TIMEOUT, "the API didn't get ready within %d s; the log above tells why",
+              READY_S);
         loop_once(v, 50);
     }
-    http_pool_free(pool);
-    if (is_err(r) || v->stopping) return r;
+    if (v->stopping) return OK;
     publish(v);
     v->is_ready = true;
     const char *scheme = v->config->api_tls_cert ? "https" : "http";
