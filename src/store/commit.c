@@ -52,8 +52,7 @@ static struct result locate_in(struct store *s, const struct spot *spot, struct 
     char file[NAME_FILE_BYTES];
     TRY(spot_file(s, spot, &e->summary, file, found.tag));
     FD_AUTO(dir) = -1;
-    bool created;
-    TRY(level_open_dir(s->names_fd, &spot->place, false, &created, &dir));
+    TRY(level_open_dir(s->names_fd, &spot->place, &dir));
     found.fd = openat(dir, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     *ret_gone = found.fd < 0 && errno == ENOENT;
     if (found.fd < 0) return err_from_errno(errno, "opening a record");
@@ -130,9 +129,7 @@ static void folders_prune(struct store *s, struct slice prefix, struct name_plac
         name[n] = '\0';
         place->dir.len = cut > 0 ? cut - 1 : 0;
         FD_AUTO(above) = -1;
-        bool created;
-        if (is_err(level_open_dir(s->names_fd, place, false, &created, &above)) ||
-            unlinkat(above, name, AT_REMOVEDIR) != 0) {
+        if (is_err(level_open_dir(s->names_fd, place, &above)) || unlinkat(above, name, AT_REMOVEDIR) != 0) {
             /* Not empty, the usual end. The place goes back to it. */
             if (cut > 0) buf_append_byte(&place->dir, '/');
             buf_append_str(&place->dir, name);
@@ -149,28 +146,6 @@ static void folders_prune(struct store *s, struct slice prefix, struct name_plac
     }
 }
 
-/* Syncs every folder from names/ down to the place. One that is missing was emptied by somebody else meanwhile, who
- * syncs what is left. */
-static struct result sync_chain(struct store *s, const struct name_place *place) {
-    FD_AUTO(fd) = openat(s->names_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return err_from_errno(errno, "opening a folder of the store");
-    struct slice rest = buf_slice(&place->dir);
-    for (;;) {
-        if (fsync(fd) != 0) return err_from_errno(errno, "syncing a folder of the store");
-        if (rest.len == 0) return OK;
-        struct slice step;
-        slice_cut(rest, '/', &step, &rest);
-        char name[NAME_FILE_BYTES];
-        mem_copy(name, step.data, step.len);
-        name[step.len] = '\0';
-        int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (next < 0 && errno == ENOENT) return OK;
-        if (next < 0) return err_from_errno(errno, "opening a folder of the store");
-        fd_close(&fd);
-        fd = next;
-    }
-}
-
 /* ---- Put ---- */
 
 /* One attempt to make a record visible. */
@@ -182,7 +157,7 @@ struct attempt {
     char temporary[STORE_PATH_BYTES]; /* the sealed record in tmp/; "" once it is gone from there */
     int dir;                          /* the folder it is in */
     bool created;                     /* folders were made for it */
-    bool syncs_chain;
+    size_t sync_from;                 /* of store_sync_folder */
 };
 
 static uint64_t next_sequence(struct store *s) {
@@ -222,7 +197,8 @@ static void attempt_undo(struct store *s, struct attempt *a) {
 }
 
 static struct result rename_in(struct store *s, struct attempt *a) {
-    struct result r = level_open_dir(s->names_fd, &a->spot.place, true, &a->created, &a->dir);
+    struct result r = level_make_dir(s->names_fd, &a->spot.place, &a->sync_from, &a->dir);
+    a->created = a->sync_from < a->spot.place.dir.len;
     if (is_ok(r) && renameat(s->tmp_fd, a->temporary, a->dir, a->file) != 0)
         r = err_from_errno(errno, "renaming a record into place");
     if (is_err(r)) {
@@ -270,10 +246,12 @@ static struct result publish_locked(struct store *s, struct attempt *a, const st
     }
     TRY(store_may_commit(s, token));
     TRY(rename_in(s, a));
-    a->syncs_chain = a->created || s->creating > 0;
+    /* Folders that others made for themselves may be ours as well, and are not synced yet. */
+    if (s->creating > 0 && s->creating_from < a->sync_from) a->sync_from = s->creating_from;
     if (a->created) {
         levels_appeared(s, a->spot.prefix);
         s->creating++;
+        s->creating_from = a->sync_from;
     }
     level->exists = true;
     return level_update(s, a, level);
@@ -317,8 +295,7 @@ static struct result publish_once(struct store *s, struct attempt *a, const stru
         return r;
     }
     store_unlock(s);
-    if (is_ok(r) && fsync(a->dir) != 0) r = err_from_errno(errno, "syncing a folder of the store");
-    if (is_ok(r) && a->syncs_chain) r = sync_chain(s, &a->spot.place);
+    if (is_ok(r)) r = store_sync_folder(s, buf_slice(&a->spot.place.dir), a->dir, a->sync_from);
     store_lock(s);
     if (a->created) s->creating--;
     if (is_ok(r))
@@ -395,8 +372,7 @@ static struct result delete_locked(struct store *s, struct deletion *d, const st
     TRY(condition_check(condition, e));
     if (!e) return OK;
     TRY(store_may_commit(s, token));
-    bool created;
-    TRY(level_open_dir(s->names_fd, &d->spot.place, false, &created, &d->dir));
+    TRY(level_open_dir(s->names_fd, &d->spot.place, &d->dir));
     struct result r = unlink_versions(s, d, e);
     if (is_err(r)) {
         level->unsure = true;
@@ -409,7 +385,7 @@ static struct result delete_locked(struct store *s, struct deletion *d, const st
     folders_prune(s, d->spot.prefix, &d->spot.place);
     if (d->spot.place.dir.len == before) return OK;
     fd_close(&d->dir);
-    return level_open_dir(s->names_fd, &d->spot.place, false, &created, &d->dir);
+    return level_open_dir(s->names_fd, &d->spot.place, &d->dir);
 }
 
 struct result store_delete(struct store *s, const char *key, const struct store_condition *condition, uint64_t token,
@@ -428,7 +404,8 @@ struct result store_delete(struct store *s, const char *key, const struct store_
     }
     store_unlock(s);
     TRY(r);
-    if (existed && fsync(d.dir) != 0) return err_from_errno(errno, "syncing a folder of the store");
+    struct slice dir = buf_slice(&d.spot.place.dir);
+    if (existed) TRY(store_sync_folder(s, dir, d.dir, dir.len));
     store_lock(s);
     for (size_t i = 0; i < d.tag_count; i++)
         bodies_remove(s, d.tags[i]);

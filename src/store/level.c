@@ -174,39 +174,53 @@ static void dir_close(DIR **d) {
     if (*d) closedir(*d);
 }
 
-/* Walks to the folder of a place. Paths may be longer than the system takes at once; mostly it is two or three steps.
- * *ret_keys: how many folders of keys ('+' folders not counted) were there, also when NOT_FOUND is returned. */
-static struct result walk(int names_fd, const struct name_place *place, bool create, bool *ret_created,
-                          size_t *ret_keys, int *ret_fd) {
-    *ret_keys = 0;
+/* A walk to the folder of a place. */
+struct walk {
+    bool makes;  /* what is missing */
+    size_t made; /* length of the path of the folder in which the first was made */
+    size_t keys; /* how many folders of keys ('+' folders not counted) were there, also when NOT_FOUND is returned */
+};
+
+/* Paths may be longer than the system takes at once; mostly it is two or three steps. */
+static struct result walk(int names_fd, struct slice dir, struct walk *w, int *ret_fd) {
+    w->keys = 0;
+    w->made = dir.len;
     FD_AUTO(fd) = openat(names_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_from_errno(errno, "opening a folder of the store");
-    struct slice rest = buf_slice(&place->dir);
+    struct slice rest = dir;
+    size_t len = 0; /* of the path that fd is at */
     while (rest.len > 0) {
         struct slice step;
         slice_cut(rest, '/', &step, &rest);
         char name[NAME_FILE_BYTES];
         mem_copy(name, step.data, step.len);
         name[step.len] = '\0';
-        if (create && mkdirat(fd, name, 0700) == 0)
-            *ret_created = true;
-        else if (create && errno != EEXIST)
+        if (w->makes && mkdirat(fd, name, 0700) == 0)
+            w->made = w->made < len ? w->made : len;
+        else if (w->makes && errno != EEXIST)
             return err_from_errno(errno, "creating a folder of the store");
         int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (next < 0 && errno == ENOENT) return err_make(ERR_NOT_FOUND, "no such folder in the store");
         if (next < 0) return err_from_errno(errno, "opening a folder of the store");
         fd_close(&fd);
         fd = next;
-        if (name[0] != '+') (*ret_keys)++;
+        len += (len > 0) + step.len;
+        if (name[0] != '+') w->keys++;
     }
     *ret_fd = TAKE_FD(fd);
     return OK;
 }
 
-struct result level_open_dir(int names_fd, const struct name_place *place, bool create, bool *ret_created,
-                             int *ret_fd) {
-    size_t keys;
-    return walk(names_fd, place, create, ret_created, &keys, ret_fd);
+struct result level_open_dir(int names_fd, const struct name_place *place, int *ret_fd) {
+    struct walk w = {0};
+    return walk(names_fd, buf_slice(&place->dir), &w, ret_fd);
+}
+
+struct result level_make_dir(int names_fd, const struct name_place *place, size_t *ret_made, int *ret_fd) {
+    struct walk w = {.makes = true};
+    struct result r = walk(names_fd, buf_slice(&place->dir), &w, ret_fd);
+    *ret_made = w.made;
+    return r;
 }
 
 static void opened_done(struct name_opened *o) {
@@ -373,15 +387,14 @@ struct result level_reload(struct level_cache *c, struct level *l) {
     l->damaged = false;
     l->unsure = true;
     FD_AUTO(fd) = -1;
-    bool created;
-    size_t keys;
-    struct result r = walk(c->names_fd, &l->place, false, &created, &keys, &fd);
+    struct walk w = {0};
+    struct result r = walk(c->names_fd, buf_slice(&l->place.dir), &w, &fd);
     l->exists = is_ok(r);
     l->users++; /* loading another level may drop those that nobody holds */
     if (is_ok(r))
         r = read_folder(c, l, fd, l->place.chain, (struct slice){0});
     else if (r.code == ERR_NOT_FOUND)
-        r = check_above(c, l, keys);
+        r = check_above(c, l, w.keys);
     l->users--;
     TRY(r);
     if (l->count > 1) qsort(l->entries, l->count, sizeof(struct level_entry *), entry_order);

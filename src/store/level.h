@@ -63,8 +63,11 @@ size_t level_position(const struct level *l, struct slice name);
 struct level_entry *level_add(struct level_cache *c, struct level *l, struct slice name, bool is_folder);
 void level_remove(struct level_cache *c, struct level *l, struct slice name);
 
-/* Opens the folder of a place; with `create`, makes what is missing on the way (*ret_created). NOT_FOUND. */
-struct result level_open_dir(int names_fd, const struct name_place *place, bool create, bool *ret_created, int *ret_fd);
+/* Opens the folder of a place. NOT_FOUND. */
+struct result level_open_dir(int names_fd, const struct name_place *place, int *ret_fd);
+/* The same, making what is missing on the way. *ret_made: the length of the path of the folder in which the first of
+ * them was made; that of the place itself if none was. Set as far as it came, also when it fails. */
+struct result level_make_dir(int names_fd, const struct name_place *place, size_t *ret_made, int *ret_fd);
 
 /* Splits a key into its level's prefix and the last component. */
 static inline struct slice key_prefix(struct slice key) {

@@ -138,6 +138,7 @@ struct store *store_close(struct store *s) {
     fd_close(&s->tmp_fd);
     fd_close(&s->lock_fd);
     pthread_mutex_destroy(&s->lock);
+    store_syncs_done(&s->syncs);
     mem_free(s->bucket);
     mem_free(s);
     return NULL;
@@ -154,6 +155,7 @@ struct result store_open(const struct store_options *options, struct store **ret
     AUTO(close_auto) struct store *s = mem_alloc(sizeof *s);
     s->lock_fd = s->names_fd = s->bodies_fd = s->uploads_fd = s->tmp_fd = -1;
     pthread_mutex_init(&s->lock, NULL);
+    store_syncs_init(&s->syncs);
     s->lease = options->lease;
     s->bucket = str_dup(options->bucket);
     TRY(open_folders(s, options->dir));

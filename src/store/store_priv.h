@@ -26,6 +26,14 @@ struct store_pin {
 
 struct upload; /* upload.c */
 
+/* sync.c: syncs of folders that run or wait. */
+struct sync_folder;
+struct store_syncs {
+    pthread_mutex_t lock; /* taken alone */
+    pthread_cond_t changed;
+    struct sync_folder *folders;
+};
+
 /* A finished upload, so that a repeated request to complete it gets the same answer. */
 struct store_completed {
     char id[STORE_UPLOAD_ID_BYTES];
@@ -41,11 +49,13 @@ struct store {
     store_guard_fn *guard;
     void *guard_arg;
     _Atomic uint64_t temporary_count;
+    struct store_syncs syncs;
 
     pthread_mutex_t lock; /* the commit lock; guards everything below */
     struct level_cache levels;
     uint64_t last_sequence;
-    unsigned creating; /* writes under way that made folders and have not synced them yet */
+    unsigned creating;    /* writes under way that made folders and have not synced them yet */
+    size_t creating_from; /* the lowest sync_from of those */
     struct store_pin *pins;
     struct upload *uploads;
     struct store_completed completed[STORE_COMPLETED_KEPT];
@@ -111,6 +121,15 @@ struct result store_locate(struct store *s, const char *key, struct store_locate
 /* Makes the record's object visible under its key. Sets sequence and time. */
 struct result store_publish(struct store *s, struct record *record, const struct bodies_source *bodies,
                             const struct store_condition *condition, uint64_t token, struct store_written *ret);
+
+/* ---- sync.c ---- */
+
+void store_syncs_init(struct store_syncs *s);
+void store_syncs_done(struct store_syncs *s);
+/* Syncs the folder of names/ with the path `dir`, open as fd, and those above it whose paths are not shorter than
+ * `from` (0: all; dir.len: none). Calls for one folder share a sync that begins after them. Without the store's lock.
+ */
+struct result store_sync_folder(struct store *s, struct slice dir, int fd, size_t from);
 
 /* ---- reader.c ---- */
 
