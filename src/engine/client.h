@@ -83,6 +83,7 @@ enum {
     ENGINE_RESULT_TOO_LARGE = 396,
     ENGINE_GATE_REFUSED = 497,
     ENGINE_S3_ERROR = 499, /* the gateway refused: no lease, or an epoch that has ended */
+    ENGINE_UNKNOWN_EXCEPTION = 1001,
 };
 
 /* UNREACHABLE, TIMEOUT, CANCELLED, TOO_LARGE (query, parameters, or reply), INVALID (a name that isn't one), PEER (no

@@ -228,7 +228,7 @@ static void write_members(struct insert_groups *g, struct member **members, size
         return;
     }
     if (o.code == 0 && members[0]->rows != UINT64_MAX && o.rows_written != rows)
-        outcome_fail(&o, 1001, "ClickHouse wrote another number of rows than it was given");
+        outcome_fail(&o, ENGINE_UNKNOWN_EXCEPTION, "ClickHouse wrote another number of rows than it was given");
     for (size_t i = 0; i < count; i++) {
         struct outcome *to = members[i]->outcome;
         to->code = o.code;

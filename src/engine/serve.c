@@ -15,7 +15,7 @@
 #include "engine/sql_text.h"
 
 /* The statement, and what the disks add to it. */
-enum { STATEMENT_MAX_BYTES = SQL_MAX_BYTES + 65536 };
+enum { STATEMENT_MAX_BYTES = ENGINE_MAX_QUERY_BYTES + 65536 };
 
 enum {
     STREAM_FROM_BYTES = 1 << 20,
@@ -144,12 +144,13 @@ static void answer_outcome(struct exchange *x, struct slice body) {
 }
 
 static void answer_failure(struct exchange *x, struct result r) {
-    int code = r.code == ERR_FORBIDDEN   ? ENGINE_GATE_REFUSED
-               : r.code == ERR_INVALID   ? ENGINE_SYNTAX_ERROR
-               : r.code == ERR_TOO_LARGE ? ENGINE_RESULT_TOO_LARGE
-                                         : 1001;
-    outcome_fail(&x->outcome, code, err_detail());
+    outcome_fail_from(&x->outcome, r);
     answer_outcome(x, slice_make(NULL, 0));
+}
+
+static struct result check_canonical(const void *gate, struct slice sql) {
+    struct sql_shape shape;
+    return sql_gate_check(gate, sql, &shape);
 }
 
 static void statement_of(const struct exchange *x, struct statement *ret) {
@@ -236,17 +237,15 @@ static void answer_whole(struct exchange *x, const struct statement *st) {
     answer_outcome(x, buf_slice(&out));
 }
 
-static struct result pass_gate(struct exchange *x, struct sql_shape *shape) {
+/* The tokens as they came. When the statement begins, ClickHouse's parser looks at it, and then the gate once more, at
+ * what that has understood. */
+static struct result pass_gate(const struct exchange *x, struct sql_shape *shape) {
     const struct sql_gate *gate = x->server->o.gate;
     shape->is_select = true;
     if (!gate) return OK;
-    bool parses = false;
-    struct result r = statement_check_reading(x->server->o.env, buf_slice(&x->sql), &parses);
-    /* What doesn't parse can't run either: the gate looks at it first, then ClickHouse says what is wrong with it. */
-    if (is_err(r) && (parses || r.code != ERR_FORBIDDEN)) return r;
-    TRY(sql_gate_check(gate, buf_slice(&x->sql), shape));
-    shape->is_select &= parses;
-    return OK;
+    CHECK(x->sql.len <= ENGINE_MAX_QUERY_BYTES, ERR_TOO_LARGE, "the statement has %zu bytes; the limit is %d",
+          x->sql.len, ENGINE_MAX_QUERY_BYTES);
+    return sql_gate_check(gate, buf_slice(&x->sql), shape);
 }
 
 static bool handle_reader(struct exchange *x) {
@@ -263,6 +262,8 @@ static bool handle_reader(struct exchange *x) {
     }
     struct statement st;
     statement_of(x, &st);
+    st.check_arg = x->server->o.gate;
+    st.check = st.check_arg ? check_canonical : NULL;
     static const char *const bounded[] = {"max_result_bytes=67108864", "result_overflow_mode=throw"};
     unsigned header_lines;
     if (shape.is_select && statement_can_stream(st.format, &header_lines)) return answer_streaming(x, &st);

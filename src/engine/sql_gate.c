@@ -99,6 +99,7 @@ static bool in_list(const char *lower, const char *const *list, size_t count) {
     return false;
 }
 
+enum { MAX_DEPTH = 1000 };
 enum { NAME_MAX_BYTES = 96 }; /* longer than any function's or system table's name */
 
 /* The name in lower case; false if it is too long to be in any list. */
@@ -147,7 +148,7 @@ static struct result check_name(const struct sql_gate *g, const struct sql_token
     char name[NAME_MAX_BYTES + 1];
     if (!lower_name(token, name)) return OK;
     bool behind_dot = i > 0 && sql_is_mark(token - 1, '.');
-    if (!behind_dot && is_call(t, i)) {
+    if (is_call(t, i)) {
         CHECK(!function_is_refused(g, name), ERR_FORBIDDEN, "the function %s is not available in queries", name);
     }
     if (!behind_dot && sql_is_mark(next, '.') && sql_is_name(next + 1)) {
@@ -180,13 +181,31 @@ static struct result check_word(const struct sql_tokens *t, size_t i) {
 
 static struct result check_mark(const struct sql_tokens *t, size_t i) {
     const struct sql_token *token = &t->items[i];
-    if (sql_is_mark(token, ';')) {
-        for (size_t k = i; k < t->count; k++) {
-            CHECK(sql_is_mark(&t->items[k], ';'), ERR_FORBIDDEN, "one statement a request");
-        }
-    }
+    CHECK(!sql_is_mark(token, ';') || token[1].kind == SQL_END || sql_is_mark(token + 1, ';'), ERR_FORBIDDEN,
+          "one statement a request");
     if (sql_is_mark(token, '{') && i + 3 < t->count && sql_is_mark(token + 2, ':')) {
         CHECK(!sql_is_word(token + 3, "identifier"), ERR_FORBIDDEN, "parameters can't stand for names in queries");
+    }
+    return OK;
+}
+
+struct nesting {
+    char closers[MAX_DEPTH];
+    size_t depth;
+};
+
+/* ClickHouse's time for brackets that don't match grows with the square of their number. */
+static struct result check_bracket(const struct sql_token *token, struct nesting *n) {
+    if (token->kind != SQL_MARK) return OK;
+    char c = (char)token->text.data[0];
+    char closer = c == '(' ? ')' : c == '[' ? ']' : c == '{' ? '}' : 0;
+    if (closer) {
+        CHECK(n->depth < MAX_DEPTH, ERR_INVALID, "brackets are nested more than %d deep", MAX_DEPTH);
+        n->closers[n->depth++] = closer;
+    } else if (c == ')' || c == ']' || c == '}') {
+        CHECK(n->depth > 0 && n->closers[n->depth - 1] == c, ERR_INVALID, "the bracket at byte %zu matches none",
+              token->begin);
+        n->depth--;
     }
     return OK;
 }
@@ -209,6 +228,7 @@ struct result sql_gate_check(const struct sql_gate *g, struct slice sql, struct 
     AUTO(sql_tokens_done) struct sql_tokens t = {0};
     TRY(sql_tokenize(sql, &t));
     struct sql_shape shape = {0};
+    struct nesting nesting = {.depth = 0};
     TRY(check_begin(&t, &shape));
     for (size_t i = 0; i < t.count; i++) {
         const struct sql_token *token = &t.items[i];
@@ -219,7 +239,9 @@ struct result sql_gate_check(const struct sql_gate *g, struct slice sql, struct 
         if (sql_is_name(token)) TRY(check_name(g, &t, i));
         TRY(check_word(&t, i));
         TRY(check_mark(&t, i));
+        TRY(check_bracket(token, &nesting));
     }
+    CHECK(nesting.depth == 0, ERR_INVALID, "a bracket is not closed");
     *ret = shape;
     return OK;
 }

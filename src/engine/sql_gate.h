@@ -3,6 +3,9 @@
  * databases: table functions but the harmless ones, functions that read files, settings, dictionaries or the server's
  * state, tables of `system` but a few, INTO OUTFILE, SETTINGS, FORMAT, parameters that stand for names.
  *
+ * It looks twice: at the text as it came, and at the text that ClickHouse writes for what it understood; so nothing
+ * that the two read in different ways can hide between them.
+ *
  * It is one of three walls: ClickHouse's grants and readonly mode refuse most of it again, and in the engine's sandbox
  * there is nothing to be had. The lists of table functions and system tables come from the library itself, so that what
  * a new version adds is refused until it is allowed here. */
@@ -21,8 +24,8 @@ struct sql_shape {
     bool is_select; /* SELECT in one of its forms: can be streamed. False: EXPLAIN, DESCRIBE */
 };
 
-/* FORBIDDEN with a detail for the tenant that names what is refused; TOO_LARGE; INVALID (unterminated quote, nothing
- * there). */
+/* FORBIDDEN with a detail for the tenant that names what is refused; TOO_LARGE; INVALID (unterminated quote, brackets
+ * that don't match or are nested too deep, nothing there). Its time is linear in the length of the text. */
 struct result sql_gate_check(const struct sql_gate *g, struct slice sql, struct sql_shape *ret);
 
 #endif

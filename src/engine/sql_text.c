@@ -1,6 +1,10 @@
 #include "engine/sql_text.h"
 
+#include <ctype.h>
 #include <string.h>
+
+/* '$' that begin no heredoc; nobody needs that many. */
+enum { MAX_DOLLARS = 256 };
 
 static bool is_space(uint8_t c) {
     return c == ' ' || (c >= '\t' && c <= '\r') || c == 0;
@@ -12,6 +16,10 @@ static bool is_word_begin(uint8_t c) {
 
 static bool is_digit(uint8_t c) {
     return c >= '0' && c <= '9';
+}
+
+static bool is_quote(uint8_t c) {
+    return c == '\'' || c == '"' || c == '`';
 }
 
 static bool is_word(uint8_t c) {
@@ -32,23 +40,45 @@ static size_t wide_space(struct slice s) {
     return s.data[0] == 0xe2 && s.data[1] == 0x80 && s.data[2] >= 0x80 && s.data[2] <= 0x8d ? 3 : 0;
 }
 
+/* The length of a C comment, which may hold others; SIZE_MAX if it never ends. */
+static size_t comment_len(struct slice s) {
+    size_t at = 2, depth = 1;
+    while (at + 1 < s.len) {
+        if (s.data[at] == '*' && s.data[at + 1] == '/') {
+            at += 2;
+            if (--depth == 0) return at;
+        } else if (s.data[at] == '/' && s.data[at + 1] == '*') {
+            at += 2;
+            depth++;
+        } else {
+            at++;
+        }
+    }
+    return SIZE_MAX;
+}
+
 /* Bytes of white space and comments at the front; SIZE_MAX for a comment that never ends. */
 static size_t skip_blank(struct slice s) {
+    static const char *const line_comments[] = {"--", "//", "#!", "# "};
     size_t at = 0;
     while (at < s.len) {
         struct slice rest = {s.data + at, s.len - at};
         size_t wide = wide_space(rest);
+        bool is_line = false;
+        for (size_t i = 0; i < ARRAY_LEN(line_comments); i++) {
+            is_line |= slice_starts_with(rest, line_comments[i]);
+        }
         if (is_space(rest.data[0])) {
             at++;
         } else if (wide) {
             at += wide;
-        } else if (slice_starts_with(rest, "--") || slice_starts_with(rest, "#!") || slice_starts_with(rest, "# ")) {
+        } else if (is_line) {
             const uint8_t *newline = memchr(rest.data, '\n', rest.len);
             at = newline ? (size_t)(newline - s.data) + 1 : s.len;
         } else if (slice_starts_with(rest, "/*")) {
-            const uint8_t *end = rest.len >= 4 ? memmem(rest.data + 2, rest.len - 2, "*/", 2) : NULL;
-            if (!end) return SIZE_MAX;
-            at = (size_t)(end - s.data) + 2;
+            size_t n = comment_len(rest);
+            if (n == SIZE_MAX) return SIZE_MAX;
+            at += n;
         } else {
             break;
         }
@@ -123,28 +153,66 @@ static size_t run_len(struct slice s, bool (*accept)(uint8_t c)) {
     return n;
 }
 
-static struct sql_token next_token(struct slice rest, struct buf *names) {
-    uint8_t c = rest.data[0];
-    struct sql_token t = {.kind = SQL_MARK, .text = {rest.data, 1}};
-    if (is_word_begin(c)) {
-        t = (struct sql_token){.kind = SQL_WORD, .text = {rest.data, run_len(rest, is_word)}};
-    } else if (is_digit(c)) {
-        t = (struct sql_token){.kind = SQL_NUMBER, .text = {rest.data, run_len(rest, is_word)}};
-    } else if (c == '`' || c == '"' || c == '\'') {
-        size_t n = quoted_len(rest);
-        t.kind = n == 0 ? SQL_BROKEN : c == '\'' ? SQL_STRING : SQL_IDENTIFIER;
-        t.text.len = n ? n : rest.len;
-    } else if (c == '$') {
-        size_t n = heredoc_len(rest);
-        t = (struct sql_token){.kind = n ? SQL_STRING : SQL_WORD, .text = {rest.data, n ? n : run_len(rest, is_word)}};
-    } else if (c < ' ' || c >= 0x7f || c == '\\') {
-        /* Beyond ASCII only inside of quotes: what the lexer might take for white space must not glue words together.
-         */
-        t.kind = SQL_BROKEN;
+static bool is_number_part(uint8_t c) {
+    return is_word(c) && c != '$';
+}
+
+/* A number, which may have a sign in its exponent; 0 for one that ClickHouse's lexer could end elsewhere, and so take
+ * for code what looks like a comment or a string here. */
+static size_t number_len(struct slice s, bool behind_dot) {
+    size_t n = run_len(s, is_number_part);
+    if (n < s.len && s.data[n] == '.' && !behind_dot)
+        n += run_len((struct slice){s.data + n, s.len - n}, is_number_part);
+    uint8_t last = s.data[n - 1] | 32;
+    if (n < s.len && (last == 'e' || last == 'p') && (s.data[n] == '-' || s.data[n] == '+')) {
+        if (n + 1 >= s.len || !is_digit(s.data[n + 1])) return 0;
+        n += run_len((struct slice){s.data + n, s.len - n}, is_digit);
     }
-    t.end = t.text.len;
-    if (t.kind == SQL_IDENTIFIER) t.text = slice_make(NULL, decode_name((struct slice){rest.data, t.end}, names));
-    return t;
+    if (n < s.len && (is_word(s.data[n]) || is_quote(s.data[n]))) return 0;
+    return n;
+}
+
+/* x'41' or b'01', in which nothing is escaped; 0 if it has other digits or no end. */
+static size_t digits_len(struct slice s) {
+    bool is_hex = (s.data[0] | 32) == 'x';
+    for (size_t n = 2; n < s.len; n++) {
+        uint8_t c = s.data[n];
+        if (c == '\'') return n + 1;
+        if (is_hex ? !isxdigit(c) : c != '0' && c != '1') return 0;
+    }
+    return 0;
+}
+
+static bool begins_digits(struct slice s) {
+    uint8_t c = s.data[0] | 32;
+    return (c == 'x' || c == 'b') && s.len > 1 && s.data[1] == '\'';
+}
+
+static struct sql_token make_token(enum sql_token_kind kind, struct slice rest, size_t len) {
+    if (len == 0) return (struct sql_token){.kind = SQL_BROKEN, .text = rest, .end = rest.len};
+    return (struct sql_token){.kind = kind, .text = {rest.data, len}, .end = len};
+}
+
+static struct sql_token next_token(struct slice rest, bool behind_dot, struct buf *names) {
+    uint8_t c = rest.data[0];
+    if (begins_digits(rest)) return make_token(SQL_STRING, rest, digits_len(rest));
+    if (is_word_begin(c)) return make_token(SQL_WORD, rest, run_len(rest, is_word));
+    if (is_digit(c)) return make_token(SQL_NUMBER, rest, number_len(rest, behind_dot));
+    if (c == '\'') return make_token(SQL_STRING, rest, quoted_len(rest));
+    if (is_quote(c)) {
+        struct sql_token t = make_token(SQL_IDENTIFIER, rest, quoted_len(rest));
+        if (t.kind == SQL_IDENTIFIER) t.text = slice_make(NULL, decode_name(t.text, names));
+        return t;
+    }
+    if (c == '$') {
+        size_t n = heredoc_len(rest);
+        if (n) return make_token(SQL_STRING, rest, n);
+        bool is_name = rest.len > 1 && is_number_part(rest.data[1]);
+        return is_name ? make_token(SQL_WORD, rest, run_len(rest, is_word)) : make_token(SQL_MARK, rest, 1);
+    }
+    /* Beyond ASCII only inside of quotes: what the lexer might take for white space must not glue words together. */
+    bool is_mark = c > ' ' && c < 0x7f && c != '\\';
+    return make_token(SQL_MARK, rest, is_mark ? 1 : 0);
 }
 
 /* Decoded names lie one after another in `names`, which may have moved while it grew: point to them at the end. */
@@ -164,7 +232,7 @@ struct result sql_tokenize(struct slice sql, struct sql_tokens *ret) {
     buf_init(&t.names, SQL_MAX_BYTES + 1);
     size_t capacity = 64;
     t.items = mem_alloc_array(capacity, sizeof(*t.items));
-    size_t at = 0;
+    size_t at = 0, dollars = 0;
     while (at < sql.len) {
         size_t blank = skip_blank((struct slice){sql.data + at, sql.len - at});
         bool endless = blank == SIZE_MAX;
@@ -172,8 +240,12 @@ struct result sql_tokenize(struct slice sql, struct sql_tokens *ret) {
         if (at >= sql.len) break;
         if (t.count + 2 >= capacity) t.items = mem_resize(t.items, (capacity *= 2) * sizeof(*t.items));
         struct slice rest = {sql.data + at, sql.len - at};
-        struct sql_token token = endless ? (struct sql_token){.kind = SQL_BROKEN, .text = rest, .end = rest.len}
-                                         : next_token(rest, &t.names);
+        bool behind_dot = t.count > 0 && sql_is_mark(&t.items[t.count - 1], '.');
+        struct sql_token token =
+            endless ? make_token(SQL_BROKEN, rest, rest.len) : next_token(rest, behind_dot, &t.names);
+        /* Each is looked for to the end of the text. */
+        if (token.kind != SQL_STRING && token.text.len > 0 && rest.data[0] == '$' && ++dollars > MAX_DOLLARS)
+            token.kind = SQL_BROKEN;
         token.begin = at;
         token.end = at += token.end;
         t.items[t.count++] = token;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "engine/client.h"
 #include "engine/exception.h"
+#include "engine/sql_text.h"
 
 enum { DEEP_STACK_BYTES = 8 << 20, MAX_OWN_SETTINGS = 4 };
 
@@ -20,6 +21,14 @@ void outcome_fail(struct outcome *o, int code, const char *text) {
     mem_free(o->text);
     o->code = code;
     o->text = buf_take_str(&message);
+}
+
+void outcome_fail_from(struct outcome *o, struct result r) {
+    int code = r.code == ERR_FORBIDDEN   ? ENGINE_GATE_REFUSED
+               : r.code == ERR_INVALID   ? ENGINE_SYNTAX_ERROR
+               : r.code == ERR_TOO_LARGE ? ENGINE_RESULT_TOO_LARGE
+                                         : ENGINE_UNKNOWN_EXCEPTION;
+    outcome_fail(o, code, err_detail());
 }
 
 struct deep_call {
@@ -54,12 +63,8 @@ struct running {
     struct watch_item item;
 };
 
-static void fail_from_detail(struct outcome *o) {
-    outcome_fail(o, 1001, err_detail());
-}
-
 /* Opens the session and begins the watch. False: ret says why. */
-static bool begin(struct running *r, struct outcome *ret) {
+static bool open_session(struct running *r, struct outcome *ret) {
     const struct statement *st = r->st;
     int64_t left_ms = (st->deadline_ns - clock_boottime_ns()) / NS_PER_MS;
     if (left_ms <= 0) {
@@ -81,8 +86,9 @@ static bool begin(struct running *r, struct outcome *ret) {
     /* chDB sets this in each session, whatever the profile says: a text that is no statement would become one. */
     settings[n++] = "implicit_select=0";
     if (st->is_readonly) settings[n++] = "readonly=1";
-    if (is_err(instance_connect(r->env->instance, settings, n, &r->session))) {
-        fail_from_detail(ret);
+    struct result connected = instance_connect(r->env->instance, settings, n, &r->session);
+    if (is_err(connected)) {
+        outcome_fail_from(ret, connected);
         return false;
     }
     watch_add(r->env->watch, &r->item);
@@ -132,36 +138,59 @@ static bool use_database(struct running *r, struct outcome *ret) {
     return ok;
 }
 
-struct classify_call {
-    struct statement_env *env;
-    struct slice sql;
-    struct chdb_analysis analysis;
-    struct result outcome;
-};
-
-static void classify_deep(void *arg) {
-    struct classify_call *call = arg;
-    static const char *const settings[] = {"implicit_select=0"};
-    struct chdb_session **session;
-    call->outcome = instance_connect(call->env->instance, settings, ARRAY_LEN(settings), &session);
-    if (is_err(call->outcome)) return;
-    call->analysis.struct_size = sizeof(call->analysis);
-    if (call->env->instance->chdb.classify(*session, (const char *)call->sql.data, call->sql.len, NULL, 0,
-                                           &call->analysis) != 0)
-        call->outcome = (struct result){ERR_INTERNAL};
-    instance_close(call->env->instance, session);
+/* A parameter's value: text in tab-separated escaping. */
+static void escape_value(struct slice s, struct buf *out) {
+    static const char from[] = "\\\t\n\r", to[] = "\\tnr";
+    for (size_t i = 0; i < s.len; i++) {
+        const char *found = s.data[i] ? strchr(from, s.data[i]) : NULL;
+        if (found || s.data[i] == 0) buf_append_byte(out, '\\');
+        buf_append_byte(out, found ? (uint8_t)to[found - from] : s.data[i] ? s.data[i] : '0');
+    }
 }
 
-struct result statement_check_reading(struct statement_env *env, struct slice sql, bool *ret_parses) {
-    struct classify_call call = {.env = env, .sql = sql};
-    call_deep(classify_deep, &call);
-    CHECK(is_ok(call.outcome), ERR_INTERNAL, "ClickHouse does not classify the statement");
-    const struct chdb_analysis *a = &call.analysis;
-    *ret_parses = a->query_class != CHDB_UNKNOWN && a->statement_count > 0;
-    CHECK(*ret_parses, ERR_FORBIDDEN, "the statement does not parse");
-    CHECK(a->statement_count == 1, ERR_FORBIDDEN, "one statement a request");
-    CHECK(a->query_class == CHDB_READ_ONLY, ERR_FORBIDDEN, "only statements that read are available in queries");
-    return OK;
+/* The statement as ClickHouse writes it. */
+static struct result write_canonical(struct running *r, struct buf *out) {
+    static const char sql[] = "SELECT formatQuerySingleLine({q:String})", format[] = "RawBLOB";
+    static const char *const names[] = {"q"};
+    static const size_t name_lens[] = {1};
+    const struct chdb *chdb = &r->env->instance->chdb;
+    BUF_AUTO(value, 2 * r->st->query.len + 1);
+    value.wipes = true;
+    escape_value(r->st->query, &value);
+    const char *values[] = {buf_str(&value)};
+    size_t value_lens[] = {value.len};
+    struct chdb_result *result = chdb->query(*r->session, sql, sizeof(sql) - 1, format, sizeof(format) - 1, names,
+                                             name_lens, values, value_lens, 1);
+    AUTO(outcome_done) struct outcome o = {0};
+    if (take_outcome(r, result, &o)) buf_append(out, chdb->result_data(result), chdb->result_len(result));
+    if (result) chdb->result_free(result);
+    CHECK(o.code == 0, ERR_FORBIDDEN, "ClickHouse can't write the statement back (its error %d)", o.code);
+    return buf_check(out);
+}
+
+static struct result check_statement(struct running *r) {
+    const struct statement *st = r->st;
+    struct chdb_analysis a = {.struct_size = sizeof(a)};
+    CHECK(r->env->instance->chdb.classify(*r->session, (const char *)st->query.data, st->query.len, NULL, 0, &a) == 0,
+          ERR_INTERNAL, "ClickHouse does not classify the statement");
+    /* What doesn't parse doesn't run: ClickHouse itself says what is wrong with it. */
+    if (a.query_class == CHDB_UNKNOWN) return OK;
+    CHECK(a.statement_count == 1, ERR_FORBIDDEN, "one statement a request");
+    CHECK(a.query_class == CHDB_READ_ONLY, ERR_FORBIDDEN, "only statements that read are available in queries");
+    BUF_AUTO(canonical, SQL_MAX_BYTES);
+    canonical.wipes = true;
+    TRY(write_canonical(r, &canonical));
+    return st->check(st->check_arg, buf_slice(&canonical));
+}
+
+/* Makes ready to run the statement. False: ret says why not. */
+static bool begin(struct running *r, struct outcome *ret) {
+    if (!open_session(r, ret)) return false;
+    struct result checked = r->st->check ? check_statement(r) : OK;
+    if (is_err(checked)) outcome_fail_from(ret, checked);
+    if (is_ok(checked) && use_database(r, ret)) return true;
+    end(r);
+    return false;
 }
 
 struct run_call {
@@ -177,18 +206,16 @@ static void run_whole(void *arg) {
     struct running *r = &call->r;
     const struct statement *st = r->st;
     if (!begin(r, call->ret)) return;
-    if (use_database(r, call->ret)) {
-        const struct chdb *chdb = &r->env->instance->chdb;
-        struct chdb_result *result =
-            chdb->query(*r->session, (const char *)st->query.data, st->query.len, st->format, strlen(st->format),
-                        st->names, st->name_lens, st->values, st->value_lens, st->param_count);
-        if (take_outcome(r, result, call->ret)) {
-            buf_append(call->out, chdb->result_data(result), chdb->result_len(result));
-            if (is_err(buf_check(call->out)))
-                outcome_fail(call->ret, ENGINE_RESULT_TOO_LARGE, "The result is larger than may be held in memory");
-        }
-        if (result) chdb->result_free(result);
+    const struct chdb *chdb = &r->env->instance->chdb;
+    struct chdb_result *result =
+        chdb->query(*r->session, (const char *)st->query.data, st->query.len, st->format, strlen(st->format), st->names,
+                    st->name_lens, st->values, st->value_lens, st->param_count);
+    if (take_outcome(r, result, call->ret)) {
+        buf_append(call->out, chdb->result_data(result), chdb->result_len(result));
+        if (is_err(buf_check(call->out)))
+            outcome_fail(call->ret, ENGINE_RESULT_TOO_LARGE, "The result is larger than may be held in memory");
     }
+    if (result) chdb->result_free(result);
     end(r);
 }
 
@@ -274,17 +301,15 @@ static void open_deep(void *arg) {
     struct cursor *c = arg;
     const struct statement *st = c->r.st;
     if (!begin(&c->r, c->ret)) return;
-    if (use_database(&c->r, c->ret)) {
-        const struct chdb *chdb = &c->r.env->instance->chdb;
-        c->stream =
-            chdb->stream(*c->r.session, (const char *)st->query.data, st->query.len, st->format, strlen(st->format),
-                         st->names, st->name_lens, st->values, st->value_lens, st->param_count);
-        const char *error = c->stream ? chdb->result_error(c->stream) : "Code: 1001. DB::Exception: no result";
-        if (error) {
-            c->ret->code = exception_code(slice_str(error));
-            c->ret->text = str_dup(error);
-        }
+    const struct chdb *chdb = &c->r.env->instance->chdb;
+    c->stream = chdb->stream(*c->r.session, (const char *)st->query.data, st->query.len, st->format, strlen(st->format),
+                             st->names, st->name_lens, st->values, st->value_lens, st->param_count);
+    const char *error = c->stream ? chdb->result_error(c->stream) : "Code: 1001. DB::Exception: no result";
+    if (error) {
+        c->ret->code = exception_code(slice_str(error));
+        c->ret->text = str_dup(error);
     }
+    watch_idle(c->r.env->watch, &c->r.item, true);
 }
 
 struct cursor *cursor_open(struct statement_env *env, const struct statement *st, struct outcome *ret) {
@@ -310,9 +335,12 @@ static struct slice drop_lines(struct slice s, unsigned lines) {
     return s;
 }
 
-static void next_deep(void *arg) {
-    struct cursor *c = arg;
+static void fetch_piece(struct cursor *c) {
     const struct chdb *chdb = &c->r.env->instance->chdb;
+    if (clock_boottime_ns() >= c->r.st->deadline_ns) {
+        outcome_fail(c->ret, ENGINE_TIMEOUT_EXCEEDED, "Timeout exceeded: the answer was not taken in time");
+        return;
+    }
     /* A piece of nothing but the header is not the end. */
     for (bool again = true; again;) {
         struct chdb_result *piece = chdb->stream_fetch(*c->r.session, c->stream);
@@ -329,6 +357,13 @@ static void next_deep(void *arg) {
     }
 }
 
+static void next_deep(void *arg) {
+    struct cursor *c = arg;
+    watch_idle(c->r.env->watch, &c->r.item, false);
+    fetch_piece(c);
+    watch_idle(c->r.env->watch, &c->r.item, true);
+}
+
 void cursor_next(struct cursor *c, struct buf *out, struct outcome *ret) {
     buf_clear(out);
     c->out = out;
@@ -340,6 +375,7 @@ void cursor_next(struct cursor *c, struct buf *out, struct outcome *ret) {
 void cursor_close(struct cursor *c) {
     if (!c) return;
     const struct chdb *chdb = &c->r.env->instance->chdb;
+    if (c->r.session) watch_idle(c->r.env->watch, &c->r.item, false);
     if (c->stream) {
         chdb->stream_cancel(*c->r.session, c->stream);
         chdb->result_free(c->stream);

@@ -25,6 +25,10 @@ struct statement {
     const char *database; /* current database; NULL: the default one */
     int64_t deadline_ns;
     int client_fd; /* for the watch; -1: none */
+    /* Unless NULL, the query runs only if ClickHouse's own parser calls it exactly one statement that only reads, and
+     * if `check` takes it in the form in which ClickHouse writes what it understood. May run on another thread. */
+    struct result (*check)(const void *check_arg, struct slice canonical);
+    const void *check_arg;
 };
 
 /* How it went: code 0, or ClickHouse's code and text. */
@@ -36,10 +40,8 @@ struct outcome {
 void outcome_done(struct outcome *o); /* accepts zeroed */
 /* An outcome of our own making: "Code: N. DB::Exception: <text>." */
 void outcome_fail(struct outcome *o, int code, const char *text);
-
-/* Is this text exactly one statement that only reads, by ClickHouse's own parser? FORBIDDEN with a detail for the
- * tenant (also for what doesn't parse: *ret_parses tells); INTERNAL. */
-struct result statement_check_reading(struct statement_env *env, struct slice sql, bool *ret_parses);
+/* The same from a failure and its err_detail(): FORBIDDEN is ENGINE_GATE_REFUSED, and so on. */
+void outcome_fail_from(struct outcome *o, struct result r);
 
 /* Runs it whole and appends the answer to `out` (396 when it doesn't fit). */
 void statement_run(struct statement_env *env, const struct statement *st, struct buf *out, struct outcome *ret);

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -49,6 +50,14 @@ void watch_remove(struct watch *w, struct watch_item *item) {
     pthread_mutex_unlock(&w->lock);
 }
 
+void watch_idle(struct watch *w, struct watch_item *item, bool is_idle) {
+    int64_t now = clock_boottime_ns();
+    pthread_mutex_lock(&w->lock);
+    item->is_idle = is_idle;
+    if (!is_idle && item->deadline_ns < now) item->deadline_ns = now;
+    pthread_mutex_unlock(&w->lock);
+}
+
 static bool client_is_gone(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLRDHUP};
     return fd >= 0 && poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
@@ -58,7 +67,12 @@ static void look_at_statements(struct watch *w) {
     int64_t now = clock_boottime_ns();
     pthread_mutex_lock(&w->lock);
     for (struct watch_item *i = w->items; i; i = i->next) {
-        if (now >= i->deadline_ns + WATCH_GRACE_MS * NS_PER_MS) {
+        bool is_late = now >= i->deadline_ns + WATCH_GRACE_MS * NS_PER_MS;
+        if (i->is_idle) {
+            if (is_late && i->client_fd >= 0) shutdown(i->client_fd, SHUT_RDWR);
+            continue;
+        }
+        if (is_late) {
             log_error("engine.statement_stuck", KVI("statement", i->id),
                       KVI("past_ms", (now - i->deadline_ns) / NS_PER_MS));
             _exit(WATCH_EXIT_DEADLINE);

@@ -1,11 +1,12 @@
 """Hostile SQL, against the gate, and against the walls behind it with the gate taken out."""
 import http.client
 import os
+import random
 import time
 
 import pytest
 
-from engine_launcher import COLUMNS, Engine, INSERT, row
+from engine_launcher import COLUMNS, Engine, INSERT, Reply, UnixConnection, row
 
 CANARY = "canary-of-the-host-7d1f"
 OUTSIDE = "/tmp/lockset-hostile-out"  # must never come to be
@@ -90,6 +91,23 @@ REFUSED = [
     "SELECT * FROM {t:Identifier}",
     "SELECT * FROM `/etc/passwd`",
     "SELECT * FROM '/etc/passwd'",
+    # Comments, numbers and literals that end elsewhere than one might think.
+    "SELECT 1 // '\n, file('/etc/passwd') -- '",
+    "SELECT 1 /* /* */ ' */, file('/etc/passwd') -- '",
+    "SELECT x'\\', file('/etc/passwd') -- '",
+    "SELECT $$a$ ' $a$, file('/etc/passwd') -- '",
+    "SELECT 1e-- '\n, file('/etc/passwd') -- '",
+    "SELECT 1 PARALLEL WITH SELECT 2",
+    "SELECT 1 PARALLEL WITH DROP TABLE w.t",
+    "DROP TABLE w.t PARALLEL WITH DROP TABLE w.t",
+    "SELECT * FROM Python(x)",
+    "SELECT * FROM cluster('default', system.disks)",
+    "SELECT * FROM viewExplain('EXPLAIN', '', (SELECT 1))",
+    "SELECT * FROM mergeTreeIndex(w, t)",
+    "SELECT * FROM input('a Int8')",
+    "SHOW PROCESSLIST",
+    "SELECT [(",
+    "SELECT 1)",
     "",
     "  -- nothing",
     "SELECT 'unterminated",
@@ -108,6 +126,9 @@ SERVED = [
     ("SELECT sum(number) FROM numbers(10)", "45\n"),
     ("SELECT count() FROM system.one", "1\n"),
     ("WITH 1 AS x SELECT x /* comment */ -- more", "1\n"),
+    ("SELECT 1 // file('x')", "1\n"),
+    ("SELECT 1 /* /* file('x') */ ' */", "1\n"),
+    ("SELECT x'41', $$file('x')$$, 1e-1", "A\tfile(\\'x\\')\t0.1\n"),
     ("(SELECT 1) UNION ALL (SELECT 1)", "1\n1\n"),
     ("SELECT arrayMap(x -> x + 1, [1])", "[2]\n"),
     ("SELECT count(), sum(doc.a.:Int64) FROM w.t FINAL", "10\t45\n"),
@@ -188,7 +209,8 @@ def test_get_reads_only(gated):
     "SELECT count() FROM numbers(1000000000000000)",
     "SELECT count() FROM system.numbers",
     "SELECT sum(sleep(1)) FROM numbers(1000) GROUP BY number % 2",
-    "SELECT count() FROM (SELECT arrayJoin(range(1000)) FROM numbers(1000000000))",
+    "SELECT count() FROM (SELECT arrayJoin(range(100)) FROM numbers(1000000000000))",
+    "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + sleep(1) FROM r) SELECT count() FROM r",
 ])
 def test_an_endless_statement_is_ended_at_its_deadline(gated, sql):
     began = time.monotonic()
@@ -211,8 +233,58 @@ def test_a_statement_that_cannot_be_stopped_ends_the_engine():
         assert time.monotonic() - began < 6
 
 
+@pytest.mark.parametrize("sql", ["SELECT 1" + ";" * 1000000, "SELECT " + "[(" * 500000, "SELECT " + "$x " * 300000,
+                                 "SELECT 1" + "/**/" * 250000])
+def test_a_long_text_is_looked_at_in_no_time(gated, sql):
+    began = time.monotonic()
+    assert gated.read(sql, deadline_ms=5000).code in (0, 62)
+    assert time.monotonic() - began < 4
+
+
+def test_what_cannot_be_parsed_in_time_ends_the_engine():
+    """Behind the gate, which lets no such text pass: ClickHouse's parser looks at no clock."""
+    with Engine(gate=False) as engine:
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            engine.read("SELECT " + "[(" * 250000, deadline_ms=500)
+        assert engine.wait(5) == 70
+
+
+def test_what_the_gate_reads_is_what_clickhouse_reads(gated):
+    """Scraps of SQL, put together at random: a call of serverUUID() must never hide in what the gate takes for a
+    comment or a string."""
+    openers = ["'", '"', "`", "/*", "//", "--", "# ", "$$a$", "$a$", "x'", "b'", "1e--", "\\"]
+    scraps = ["'"] * 4 + ['"', "`", "\\", "/*", "*/", " ", "$a$", "//", "--", "a", "\u00a0"]
+    rng = random.Random(1)
+    connection = UnixConnection(gated.socket_path, 30)
+    served = 0
+    for _ in range(4000):
+        opener, noise = rng.choice(openers), "".join(rng.choice(scraps) for _ in range(rng.randrange(3)))
+        closer, tail = rng.choice(["\n", "'", opener, "*/", "$a$", " "]), rng.choice(["", "'", opener, "*/"])
+        sql = f"SELECT 1 {opener}{noise}{closer}, serverUUID() {rng.choice(['', '-- ', '//'])}{tail}"
+        connection.request("POST", "/", sql.encode(), {"X-ClickHouse-User": "reader"})
+        reply = Reply(connection.getresponse())
+        served += reply.code == 0
+        assert "00000000-0000-0000" not in reply.text, sql
+    connection.close()
+    assert served > 100
+
+
+def test_a_client_that_reads_too_slowly_is_cut_off_and_nobody_else(gated):
+    connection = UnixConnection(gated.socket_path, 20)
+    connection.request("POST", "/?default_format=TSV", b"SELECT number, toString(number) FROM numbers(50000000)",
+                       {"X-ClickHouse-User": "reader", "X-Lockset-Deadline-Ms": "1000"})
+    response = connection.getresponse()
+    assert response.status == 200 and response.read(10)
+    began = time.monotonic()
+    running = "SELECT count() FROM system.processes WHERE query LIKE '%numbers(50000000)' AND query NOT LIKE '%processes%'"
+    while gated.call(running).text != "0\n":
+        assert time.monotonic() - began < 10, "it still runs"
+        time.sleep(0.05)
+    assert time.monotonic() - began > 0.5 and gated.process.poll() is None
+    connection.close()
+
+
 def test_a_client_that_goes_away_takes_its_statement_with_it(gated):
-    from engine_launcher import UnixConnection
     connection = UnixConnection(gated.socket_path, 10)
     connection.request("POST", "/", body=b"SELECT count() FROM numbers(1000000000000000)")
     running = "SELECT count() FROM system.processes WHERE query LIKE '%1000000000000000)' AND query NOT LIKE '%processes%'"

@@ -1,5 +1,8 @@
 #include "testing.h"
 
+#include <string.h>
+
+#include "base/clock.h"
 #include "engine/sql_gate.h"
 
 static const char functions[] = "file\nurl\ns3\nremote\nnumbers\nmerge\nformat\nview\nbrandNewSource\nvalues\neval\n";
@@ -73,7 +76,12 @@ static void test_refused(void **state) {
                                           "(EXPLAIN SELECT 1)",
                                           "SELECT hasColumnInTable('h', 'd', 't', 'c')",
                                           "SELECT catboostEvaluate('m', 1)",
-                                          "SELECT filesystemAvailable()"};
+                                          "SELECT filesystemAvailable()",
+                                          "SELECT t.file('x')",
+                                          "SELECT 1 // '\n, file('x') -- '",
+                                          "SELECT 1 /* /* */ ' */, file('x') -- '",
+                                          "SELECT $$a$ ' $a$, file('x') -- '",
+                                          "SELECT 1 PARALLEL WITH SELECT file('x')"};
     struct sql_shape shape;
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         struct result r = sql_gate_check(gate, slice_str(refused[i]), &shape);
@@ -83,7 +91,24 @@ static void test_refused(void **state) {
 
 static void test_unreadable(void **state) {
     static const char *const unreadable[] = {
-        "", "  -- x", ";", "(((", "SELECT 'x", "SELECT /* x", "SELECT \xe2\x82\xac"};
+        "",
+        "  -- x",
+        ";",
+        "(((",
+        "SELECT 'x",
+        "SELECT /* x",
+        "SELECT /* /* x */",
+        "SELECT \xe2\x82\xac",
+        "SELECT x'\\', file('x') -- '",
+        "SELECT b'2'",
+        "SELECT 1e-- \n",
+        "SELECT 1$a$ ' $a$",
+        "SELECT 1'x'",
+        "SELECT (1",
+        "SELECT 1)",
+        "SELECT [(1])",
+        "SELECT {x:String)",
+    };
     struct sql_shape shape;
     for (size_t i = 0; i < ARRAY_LEN(unreadable); i++) {
         struct result r = sql_gate_check(gate, slice_str(unreadable[i]), &shape);
@@ -119,7 +144,12 @@ static void test_let_pass(void **state) {
                                          "SELECT a AS into FROM t",
                                          "SELECT d1.`into` FROM d1",
                                          "SELECT region, stem FROM t",
-                                         "SELECT position('x' IN url) FROM t"};
+                                         "SELECT position('x' IN url) FROM t",
+                                         "SELECT 1 // file('x')\n, 2",
+                                         "SELECT 1 /* /* file('x') */ file('x') */",
+                                         "SELECT x'41', b'01', 1e-5, 1.5E+3, 0x1p-2, t.1.2 FROM t",
+                                         "SELECT $$file('x')$$, $a$ ' $a$",
+                                         "SELECT rate--of\nFROM t"};
     for (size_t i = 0; i < ARRAY_LEN(passed); i++) {
         struct sql_shape shape = {0};
         struct result r = sql_gate_check(gate, slice_str(passed[i]), &shape);
@@ -136,11 +166,52 @@ static void test_explain_and_describe_are_no_selects(void **state) {
     assert_false(shape.is_select);
 }
 
+static void repeat(struct buf *sql, const char *piece, size_t times) {
+    for (size_t i = 0; i < times; i++) {
+        buf_append_str(sql, piece);
+    }
+}
+
+static void test_depth_has_a_limit(void **state) {
+    struct sql_shape shape;
+    for (size_t depth = 1000; depth <= 1001; depth++) {
+        BUF_AUTO(sql, 1 << 20);
+        buf_append_str(&sql, "SELECT ");
+        repeat(&sql, "(", depth);
+        buf_append_str(&sql, "1");
+        repeat(&sql, ")", depth);
+        struct result r = sql_gate_check(gate, buf_slice(&sql), &shape);
+        assert_int_equal(r.code, depth == 1000 ? ERR_NONE : ERR_INVALID);
+    }
+}
+
+/* Each of these takes minutes where the time grows with the square of the length. */
+static void test_long_texts_take_no_time(void **state) {
+    static const struct {
+        const char *begin, *piece;
+        enum err_code code;
+    } texts[] = {{"SELECT 1", ";", ERR_NONE},    {"SELECT 1", "/**/", ERR_NONE}, {"SELECT ", "$x ", ERR_INVALID},
+                 {"SELECT ", "[(", ERR_INVALID}, {"SELECT a", ",a", ERR_NONE},   {"SELECT ", "((a) ", ERR_INVALID},
+                 {"SELECT 1", "+`a`", ERR_NONE}};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        BUF_AUTO(sql, 2 << 20);
+        struct sql_shape shape;
+        buf_append_str(&sql, texts[i].begin);
+        repeat(&sql, texts[i].piece, (1 << 20) / strlen(texts[i].piece));
+        int64_t began_ns = clock_boottime_ns();
+        struct result r = sql_gate_check(gate, buf_slice(&sql), &shape);
+        if (r.code != texts[i].code) fail_msg("%s: %s", texts[i].piece, err_name(r.code));
+        assert_true(clock_boottime_ns() - began_ns < 5 * NS_PER_S);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_an_empty_list_makes_no_gate),
     cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_unreadable, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_let_pass, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_depth_has_a_limit, set_up, tear_down),
+    cmocka_unit_test_setup_teardown(test_long_texts_take_no_time, set_up, tear_down),
     cmocka_unit_test_setup_teardown(test_explain_and_describe_are_no_selects, set_up, tear_down),
 };
 TEST_MAIN(tests)

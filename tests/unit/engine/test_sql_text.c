@@ -29,11 +29,30 @@ static void test_words_marks_and_numbers(void **state) {
 }
 
 static void test_comments_and_blanks_separate(void **state) {
-    cut("a/* x */b--c\nd#!e\nf # g\nh\xc2\xa0i\xe2\x80\x89j\xef\xbb\xbfk /**/l/* /* */m");
-    const char *const expected[] = {"a", "b", "d", "f", "h", "i", "j", "k", "l", "m"};
+    cut("a/* x */b--c\nd#!e\nf # g\nh\xc2\xa0i\xe2\x80\x89j\xef\xbb\xbfk /**/l/* /* */ ; /*/ */ */m//n\no");
+    const char *const expected[] = {"a", "b", "d", "f", "h", "i", "j", "k", "l", "m", "o"};
     assert_int_equal(tokens.count, ARRAY_LEN(expected));
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
         assert_token(i, SQL_WORD, expected[i]);
+    }
+}
+
+/* Where another cut would make a comment or a string of what ClickHouse runs. */
+static void test_numbers_and_digits_end_where_clickhouse_ends_them(void **state) {
+    cut("1e-5 2.5E+3 0x1p-2 3. x.1.2 x'4a' B'01' $$e-- $");
+    static const char *const expected[] = {"1e-5", "2.5E+3", "0x1p-2", "3.", "x", ".", "1", ".", "2", "x'4a'", "B'01'"};
+    assert_int_equal(tokens.count, ARRAY_LEN(expected) + 2);
+    for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+        ASSERT_SLICE(tokens.items[i].text, expected[i]);
+    }
+    assert_token(11, SQL_MARK, "$");
+    assert_token(12, SQL_WORD, "$e");
+    static const char *const broken[] = {"1e--",  "x.1e--", ".5e--", "1$a$ $a$", "1'a'",
+                                         "1e-5x", "x'\\'",  "b'12'", "x'4"};
+    for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
+        cut(broken[i]);
+        assert_true(tokens.count > 0);
+        assert_int_equal(tokens.items[tokens.count - 1].kind, SQL_BROKEN);
     }
 }
 
@@ -102,6 +121,7 @@ static int tear_down(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_teardown(test_words_marks_and_numbers, tear_down),
     cmocka_unit_test_teardown(test_comments_and_blanks_separate, tear_down),
+    cmocka_unit_test_teardown(test_numbers_and_digits_end_where_clickhouse_ends_them, tear_down),
     cmocka_unit_test_teardown(test_quoted_names_come_decoded, tear_down),
     cmocka_unit_test_teardown(test_strings_hide_what_is_in_them, tear_down),
     cmocka_unit_test_teardown(test_positions_point_into_the_source, tear_down),
