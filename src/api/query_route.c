@@ -14,6 +14,24 @@ static bool is_absent(const json_t *object, const char *name) {
     return !v || json_is_null(v);
 }
 
+/* What is known and changes nothing here must still have its type. */
+static struct result check_unused(const json_t *body, const json_t *sql) {
+    static const char *const flags[] = {"async", "paginate"}, *const numbers[] = {
+                                                                  "debug_threshold_ms",
+                                                                  "initial_paginate_response_doc_count"};
+    const json_t *places[] = {body, sql};
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        bool flag;
+        int64_t number;
+        for (size_t j = 0; j < ARRAY_LEN(flags); j++)
+            if (!is_absent(places[i], flags[j])) TRY(json_opt_bool(places[i], flags[j], &flag));
+        for (size_t j = 0; j < ARRAY_LEN(numbers); j++)
+            if (!is_absent(places[i], numbers[j])) TRY(json_get_int(places[i], numbers[j], 0, INT64_MAX, &number));
+    }
+    json_t *options;
+    return is_absent(body, "async_options") ? OK : json_opt_object(body, "async_options", &options);
+}
+
 static struct result read_query(struct call *c, const json_t *body, struct query *q, bool *ret_paged) {
     static const char *const members[] = {
         "query", "parameters", "default_row_limit", "paginate", "initial_paginate_response_doc_count", NULL};
@@ -22,6 +40,7 @@ static struct result read_query(struct call *c, const json_t *body, struct query
     TRY(json_get_object(body, "sql", &sql));
     TRY(json_only(sql, members));
     TRY(json_get_str(sql, "query", &text));
+    TRY(check_unused(body, sql));
     q->sql = slice_str(text);
     if (!is_absent(sql, "parameters")) {
         json_t *parameters;

@@ -37,7 +37,9 @@ struct result json_parse(struct slice text, json_t **ret) {
         /* The reason ends with an excerpt of the text, which may be private. */
         char *excerpt = strstr(error.text, " near ");
         if (excerpt) *excerpt = '\0';
-        FAIL(ERR_INVALID, "not valid JSON (line %d, column %d): %s", error.line, error.column, error.text);
+        bool is_nul = json_error_code(&error) == json_error_null_character;
+        FAIL(ERR_INVALID, "not valid JSON (line %d, column %d): %s", error.line, error.column,
+             is_nul ? "the character U+0000 is not allowed" : error.text);
     }
     *ret = j;
     return OK;

@@ -62,9 +62,45 @@ void query_clean_error(struct slice text, struct buf *out) {
         out->len--;
 }
 
-static void find_place(const char *text, struct query_result *ret) {
-    const char *line = strstr(text, "(line ");
-    if (line && sscanf(line, "(line %u, col %u)", &ret->line, &ret->column) != 2) ret->line = ret->column = 0;
+/* Line and column, from 1, of an offset into the tenant's text. */
+static void find_line(struct slice sql, size_t at, unsigned *line, unsigned *column) {
+    *line = *column = 1;
+    for (size_t i = 0; i < at && i < sql.len; i++) {
+        if (sql.data[i] == '\n') {
+            ++*line;
+            *column = 1;
+        } else {
+            *column += (sql.data[i] & 0xC0) != 0x80;
+        }
+    }
+}
+
+void query_place_error(struct slice sql, const struct sql_text *text, struct buf *message, unsigned *line,
+                       unsigned *column) {
+    static const struct {
+        const char *words, *shown;
+        unsigned first; /* what the first byte counts as */
+    } forms[] = {{"failed at position ", "failed at", 1}, {"can't be read at byte ", "can't be read at", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        const char *found = strstr(buf_str(message), forms[i].words);
+        if (!found) continue;
+        const char *digits = found + strlen(forms[i].words);
+        size_t n = strspn(digits, "0123456789");
+        uint64_t at;
+        if (is_err(slice_to_u64(slice_make(digits, n), SQL_MAX_BYTES * 4, &at)) || at < forms[i].first) return;
+        find_line(sql, sql_text_origin(text, (size_t)at - forms[i].first), line, column);
+        const char *rest = digits + n, *own = strstr(rest, " (line ");
+        BUF_AUTO(out, MAX_ERROR_BYTES + 256);
+        buf_append(&out, buf_str(message), (size_t)(found - buf_str(message)));
+        buf_printf(&out, "%s line %u, column %u", forms[i].shown, *line, *column);
+        /* The engine's own line and column are those of the prepared text. */
+        const char *end = own ? strchr(own, ')') : NULL;
+        buf_append(&out, rest, end ? (size_t)(own - rest) : strlen(rest));
+        if (end) buf_append_str(&out, end + 1);
+        buf_clear(message);
+        buf_append_slice(message, buf_slice(&out));
+        return;
+    }
 }
 
 static struct result refuse_timeout(const struct query *q, struct refusal *why) {
@@ -75,12 +111,12 @@ static struct result refuse_timeout(const struct query *q, struct refusal *why) 
         q->timeout_ms, QUERY_MAX_TIMEOUT_MS);
 }
 
-static struct result refuse_exception(const struct query *q, const struct engine_reply *reply, struct query_result *ret,
-                                      struct refusal *why) {
+static struct result refuse_exception(const struct query *q, const struct sql_text *prepared,
+                                      const struct engine_reply *reply, struct query_result *ret, struct refusal *why) {
     const char *text = reply->exception ? reply->exception : "";
-    BUF_AUTO(clean, MAX_ERROR_BYTES + 64);
+    BUF_AUTO(clean, MAX_ERROR_BYTES + 256);
     query_clean_error(slice_str(text), &clean);
-    find_place(text, ret);
+    query_place_error(q->sql, prepared, &clean, &ret->line, &ret->column);
     switch (reply->exception_code) {
     case ENGINE_TIMEOUT_EXCEEDED:
     case ENGINE_QUERY_CANCELLED:
@@ -162,7 +198,7 @@ static struct result run_once(const struct attempt *a, const struct keylink_engi
     if (is_err(feed.outcome)) r = refuse_feed(&feed, why);
     mem_free(feed.detail);
     TRY(r);
-    if (reply.exception_code) return refuse_exception(a->query, &reply, ret, why);
+    if (reply.exception_code) return refuse_exception(a->query, a->text, &reply, ret, why);
     r = rows_finish(&ret->rows);
     if (is_err(r)) {
         AUTO_FREE char *detail = str_dup(err_detail());

@@ -32,4 +32,9 @@ struct result query_run(struct tenant *t, const struct query *q, struct query_re
 /* ClickHouse's error text as a tenant may see it: without code, version, and the server's own names. Appended. Pure. */
 void query_clean_error(struct slice text, struct buf *out);
 
+/* The place in the tenant's own text of an error that names one in the prepared text: *line and *column, from 1, and
+ * the message speaks of it. Others are left as they are. Pure. */
+void query_place_error(struct slice sql, const struct sql_text *text, struct buf *message, unsigned *line,
+                       unsigned *column);
+
 #endif

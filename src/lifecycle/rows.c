@@ -185,6 +185,30 @@ static struct result take_row(struct rows *r, struct slice line) {
     return scan_expect(&s, ']');
 }
 
+/* What a query computes may be no text: unhex(), say. JSON can't hold such bytes: U+FFFD stands for each. */
+static struct result take_row_of_bytes(struct rows *r, struct slice line) {
+    BUF_AUTO(text, ROWS_MAX_BYTES);
+    text.wipes = true;
+    while (line.len) {
+        size_t n = slice_utf8_step(line);
+        buf_append(&text, n ? line.data : (const uint8_t *)"\xef\xbf\xbd", n ? n : 3);
+        n += n == 0;
+        line = slice_make(line.data + n, line.len - n);
+    }
+    CHECK(!text.overflowed, ERR_TOO_LARGE, "a row of the result is over %d MiB", ROWS_MAX_BYTES >> 20);
+    return take_row(r, buf_slice(&text));
+}
+
+static struct result take_any_row(struct rows *r, struct slice line) {
+    size_t len = r->results.len;
+    uint64_t count = r->count;
+    struct result outcome = take_row(r, line);
+    if (outcome.code != ERR_INVALID || slice_is_utf8(line)) return outcome;
+    r->results.len = len;
+    r->count = count;
+    return take_row_of_bytes(r, line);
+}
+
 static struct result take_line(struct rows *r, struct slice line) {
     if (line.len == 0) return OK;
     struct result outcome;
@@ -193,7 +217,7 @@ static struct result take_line(struct rows *r, struct slice line) {
     else if (r->lines == 1)
         outcome = take_types(r, line);
     else
-        outcome = take_row(r, line);
+        outcome = take_any_row(r, line);
     if (r->lines < 2) r->lines++;
     if (outcome.code == ERR_INVALID) FAIL(ERR_PEER, "the engine's answer can't be read");
     TRY(outcome);

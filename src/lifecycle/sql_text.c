@@ -15,8 +15,9 @@ struct walk {
     struct slice previous; /* token that was no space */
     enum sql_token_kind previous_kind;
     int parens, braces;
+    int leading;         /* parentheses that stand before the first SELECT and are still open: "(SELECT 1)" */
     bool in_select_list; /* of the outermost SELECT */
-    bool seen_ternary, seen_limit, seen_settings, is_compound, is_select;
+    bool seen_ternary, seen_limit, seen_settings, is_compound, is_select, has_begun;
     bool expects_table;          /* right behind FROM, JOIN, or a comma between tables */
     bool in_from[MAX_DEPTH];     /* per depth of parentheses: a comma separates tables */
     bool has_select[MAX_DEPTH];  /* a query, not arguments such as EXTRACT(YEAR FROM t) */
@@ -30,6 +31,7 @@ void sql_text_done(struct sql_text *s) {
     for (size_t i = 0; i < s->param_count; i++)
         buf_done(&s->params[i].value);
     mem_free(s->params);
+    mem_free(s->origins);
     for (size_t i = 0; i < s->table_count; i++) {
         mem_free(s->tables[i].workspace);
         mem_free(s->tables[i].name);
@@ -147,20 +149,26 @@ static bool follows_table(const struct walk *w) {
     return w->previous_kind == SQL_WORD || w->previous_kind == SQL_QUOTED_NAME || slice_is(w->previous, ")");
 }
 
+static bool is_outer(const struct walk *w) {
+    return w->parens <= w->leading;
+}
+
 static void see_star(struct walk *w) {
     static const char *const before[] = {"SELECT", "DISTINCT", "ALL", ",", ".", NULL};
-    if (w->in_select_list && w->parens == 0 && is_any(w->previous, before)) w->out->is_star = true;
+    if (w->in_select_list && is_outer(w) && is_any(w->previous, before)) w->out->is_star = true;
 }
 
 static void see_punctuation(struct walk *w, struct slice text) {
     switch (text.data[0]) {
     case '(':
         w->parens++;
+        if (!w->has_begun) w->leading++;
         w->in_from[depth_of(w)] = w->has_select[depth_of(w)] = false;
         break;
     case ')':
         w->in_from[depth_of(w)] = w->has_select[depth_of(w)] = false;
         w->parens--;
+        if (w->leading > w->parens) w->leading = w->parens;
         break;
     case '{':
         w->braces++;
@@ -183,13 +191,29 @@ static void see_punctuation(struct walk *w, struct slice text) {
     w->expects_table = false;
 }
 
+/* LIMIT and FETCH where they can be keywords (a column may be named so), and LIMIT n BY x, which is no limit of rows.
+ */
+static void see_limit(struct walk *w, struct slice word) {
+    static const char *const before_expression[] = {"SELECT", "DISTINCT", "AS",   "BY",   "WHERE", "PREWHERE",
+                                                    "HAVING", "AND",      "OR",   "NOT",  "ON",    "THEN",
+                                                    "ELSE",   "WHEN",     "CASE", "LIKE", "IN",    NULL};
+    static const char *const before_by[] = {"ORDER", "GROUP", "PARTITION", NULL};
+    bool closes = slice_is(w->previous, ")") || slice_is(w->previous, "]") || slice_is(w->previous, "*");
+    bool is_behind_value = closes || w->previous_kind != SQL_PUNCTUATION;
+    bool is_keyword = is_behind_value && !is_any(w->previous, before_expression);
+    if (is_keyword && (is_word(word, "LIMIT") || is_word(word, "FETCH"))) w->seen_limit = true;
+    if (is_word(word, "BY") && !is_any(w->previous, before_by)) w->seen_limit = false;
+}
+
 static void see_word(struct walk *w, struct slice word) {
     static const char *const ends_from[] = {"WHERE",    "GROUP",  "ORDER",   "HAVING", "LIMIT",  "UNION",
                                             "PREWHERE", "SELECT", "QUALIFY", "WINDOW", "EXCEPT", "INTERSECT",
                                             "SETTINGS", "ON",     "USING",   NULL};
     static const char *const compounds[] = {"UNION", "EXCEPT", "INTERSECT", NULL};
-    bool outer = w->parens == 0 && !slice_is(w->previous, ".");
-    bool is_first = w->previous.len == 0;
+    bool outer = is_outer(w) && !slice_is(w->previous, ".");
+    bool is_first = !w->has_begun;
+    w->has_begun = true;
+    if (is_first && w->parens > 0) w->is_compound = true; /* a limit can't be appended */
     if (is_first) w->is_select = is_word(word, "SELECT") || is_word(word, "WITH") || is_word(word, "FROM");
     if (slice_is(w->previous, ".")) return;
     bool *in_from = &w->in_from[depth_of(w)], *has_select = &w->has_select[depth_of(w)];
@@ -208,7 +232,7 @@ static void see_word(struct walk *w, struct slice word) {
     if (!is_first) w->expects_table = false;
     if (!outer) return;
     if (is_word(word, "SELECT")) w->in_select_list = true;
-    if (is_word(word, "LIMIT") || is_word(word, "FETCH")) w->seen_limit = true;
+    see_limit(w, word);
     if (is_word(word, "SETTINGS") || is_word(word, "FORMAT") || is_word(word, "OFFSET")) w->seen_settings = true;
     /* SELECT * EXCEPT (...) is no compound, SELECT 1 EXCEPT SELECT 2 is. */
     bool is_modifier = is_word(word, "EXCEPT") && slice_is(w->previous, "*");
@@ -228,6 +252,28 @@ static struct result see_name(struct walk *w, struct slice sql, size_t at, struc
     }
     if (t.kind == SQL_WORD) see_word(w, t.text);
     return OK;
+}
+
+/* What is written next comes from this offset of the tenant's text. */
+static void note_origin(struct sql_text *s, size_t in) {
+    const struct sql_origin *last = s->origin_count ? &s->origins[s->origin_count - 1] : NULL;
+    size_t out = s->text.len;
+    if (last && out - last->out == in - last->in) return;
+    if (s->origin_count == s->origin_capacity) {
+        s->origin_capacity = s->origin_capacity ? s->origin_capacity * 2 : 16;
+        s->origins = mem_resize(s->origins, s->origin_capacity * sizeof *s->origins);
+    }
+    s->origins[s->origin_count++] = (struct sql_origin){out, in};
+}
+
+size_t sql_text_origin(const struct sql_text *s, size_t offset) {
+    size_t i = s->origin_count;
+    while (i > 0 && s->origins[i - 1].out > offset)
+        i--;
+    if (i == 0) return 0;
+    size_t in = s->origins[i - 1].in + (offset - s->origins[i - 1].out);
+    /* Within what took the place of something shorter. */
+    return i < s->origin_count && in > s->origins[i].in ? s->origins[i].in : in;
 }
 
 /* One token; it may take more from the text (HINT). */
@@ -254,6 +300,7 @@ static struct result take_token(struct walk *w, struct slice sql, size_t *at, st
     } else {
         if (t.kind == SQL_PUNCTUATION) see_punctuation(w, t.text);
         if (t.kind == SQL_WORD || t.kind == SQL_QUOTED_NAME) TRY(see_name(w, sql, *at, t));
+        note_origin(w->out, (size_t)(t.text.data - sql.data)); /* "commons." may stand before it now */
         buf_append_slice(out, t.text);
     }
     w->previous = t.text;
@@ -273,6 +320,8 @@ static void add_limit(struct walk *w) {
     buf_append_slice(&inner, buf_slice(out));
     buf_clear(out);
     buf_append_str(out, "SELECT * FROM (\n");
+    for (size_t i = 0; i < w->out->origin_count; i++)
+        w->out->origins[i].out += out->len;
     buf_append_slice(out, buf_slice(&inner));
     buf_printf(out, "\n) LIMIT %lld", (long long)w->row_limit);
 }
@@ -281,8 +330,10 @@ static struct result prepare(struct walk *w, struct slice sql) {
     find_ctes(w, sql);
     struct sql_token t;
     size_t at = 0;
-    while (sql_next_token(sql, &at, &t))
+    while (sql_next_token(sql, &at, &t)) {
+        note_origin(w->out, (size_t)(t.text.data - sql.data));
         TRY(take_token(w, sql, &at, t));
+    }
     CHECK(w->previous.len > 0, ERR_INVALID, "the SQL is empty");
     add_limit(w);
     CHECK(is_ok(buf_check(&w->out->text)), ERR_TOO_LARGE, "the SQL is too long");

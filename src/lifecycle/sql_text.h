@@ -43,8 +43,15 @@ struct sql_table {
     char *workspace, *name; /* owned */
 };
 
+/* From here to the next one, text[out + n] came from sql[in + n]. */
+struct sql_origin {
+    size_t out, in;
+};
+
 struct sql_text {
     struct buf text;
+    struct sql_origin *origins;
+    size_t origin_count, origin_capacity;
     struct sql_param *params;
     size_t param_count;
     struct sql_table tables[SQL_MAX_TABLES]; /* behind FROM and JOIN; may name things that don't exist */
@@ -58,5 +65,8 @@ void sql_text_done(struct sql_text *s); /* accepts zeroed */
  * add when the text has none. INVALID: the detail says what is wrong and how to mend it. On success the caller calls
  * sql_text_done. */
 struct result sql_text_prepare(struct slice sql, const json_t *parameters, int64_t row_limit, struct sql_text *ret);
+
+/* Where in the tenant's text that stands, which is at this offset of the prepared one. */
+size_t sql_text_origin(const struct sql_text *s, size_t offset);
 
 #endif

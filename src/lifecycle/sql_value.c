@@ -123,6 +123,17 @@ static struct result put_call(struct sql_text *out, const char *before, struct s
     return OK;
 }
 
+/* "HH:MM:SS", with at most 6 digits of fraction. */
+static struct result put_clock_time(struct sql_text *out, const char *name, struct slice v) {
+    BUF_AUTO(moment, 64);
+    buf_append_str(&moment, "2000-01-01T");
+    buf_append_slice(&moment, v);
+    int64_t us;
+    bool good = v.len >= 8 && v.len <= 15 && v.data[v.len - 1] != 'Z' && !memchr(v.data, '+', v.len) &&
+                !memchr(v.data, '-', v.len) && document_parse_time(buf_slice(&moment), &us);
+    return good ? put_typed(out, "String", v) : wrong(name, "time", "HH:MM:SS or HH:MM:SS.ffffff");
+}
+
 /* A value given as JSON text. */
 static struct result put_json(struct sql_text *out, const char *name, struct slice v) {
     struct scan s;
@@ -168,12 +179,21 @@ static struct result put_as(struct sql_text *out, const char *name, const char *
     if (strcasecmp(type, "string") == 0) return put_typed(out, "String", v);
     if (strcasecmp(type, "date") == 0) return put_date(out, name, v);
     if (strcasecmp(type, "datetime") == 0 || strcasecmp(type, "timestamp") == 0) return put_time(out, name, type, v);
-    if (strcasecmp(type, "time") == 0) return put_typed(out, "String", v);
+    if (strcasecmp(type, "time") == 0) return put_clock_time(out, name, v);
     if (strcasecmp(type, "null") == 0) {
         buf_append_str(&out->text, "NULL");
         return OK;
     }
-    if (strcasecmp(type, "object") == 0 || strcasecmp(type, "array") == 0 || *type == 0) return put_json(out, name, v);
+    bool is_object = strcasecmp(type, "object") == 0, is_array = strcasecmp(type, "array") == 0;
+    if (is_object || is_array) {
+        struct scan s;
+        scan_init(&s, v);
+        struct slice span;
+        bool good =
+            scan_peek(&s) == (is_object ? '{' : '[') && is_ok(scan_value(&s, &span, NULL)) && is_ok(scan_end(&s));
+        return good ? put_json(out, name, v) : wrong(name, type, is_object ? "a JSON object" : "a JSON array");
+    }
+    if (*type == 0) return put_json(out, name, v);
     FAIL(ERR_INVALID,
          "parameter '%.60s' has the unknown type '%.30s': there are int, float, bool, string, date, datetime, "
          "timestamp, "
@@ -194,6 +214,6 @@ struct result sql_value_put(const json_t *parameter, struct sql_text *out) {
     /* Rockset's values are strings; real JSON values are understood too. */
     BUF_AUTO(text, SQL_MAX_PARAM_BYTES * 2);
     TRY(json_write(value, &text));
-    bool is_plain = *type_name == 0 || strcasecmp(type_name, "string") == 0 || json_is_null(value);
+    bool is_plain = *type_name == 0 || json_is_null(value);
     return is_plain ? put_json(out, name, buf_slice(&text)) : put_as(out, name, type_name, buf_slice(&text));
 }

@@ -155,6 +155,26 @@ def test_parameters(org, fresh):
     assert org.query("SELECT :n", [{"name": "n", "type": "int", "value": "x"}]).status == 400
 
 
+def test_errors_say_where(org, fresh):
+    answer = org.query(f"SELECT :a, n\n  FROM {fresh} WHERE )", [{"name": "a", "type": "int", "value": "1"}], sql_more={"default_row_limit": 2})
+    assert answer.status == 400 and (answer.json["line"], answer.json["column"]) == (2, len(f"  FROM {fresh} WHERE )"))
+    assert f"line 2, column {answer.json['column']}" in answer.message
+    answer = org.query("SELECT 'x")
+    assert (answer.json["line"], answer.json["column"]) == (1, 8) and "quote" in answer.message
+
+
+def test_what_is_no_text_comes_as_replacement_characters(org, fresh):
+    assert org.rows("SELECT unhex('ff41c3') AS x, [unhex('80'), 'é'] AS y, unhex('00') AS z") == [{"x": "\ufffdA\ufffd", "y": ["\ufffd", "é"], "z": "\0"}]
+
+
+def test_row_limits_of_statements_in_parentheses(org, fresh):
+    org.add([{"_id": str(i), "n": i, "limit": i} for i in range(9)], name=fresh)
+    for sql, rows in [(f"(SELECT n FROM {fresh})", 2), (f"(SELECT n FROM {fresh}) UNION ALL (SELECT n FROM {fresh})", 2),
+                      (f"(SELECT n FROM {fresh} LIMIT 5)", 5), (f"SELECT limit FROM {fresh}", 2), (f"SELECT n AS limit FROM {fresh} ORDER BY limit", 2),
+                      (f"SELECT n FROM {fresh} LIMIT 1 BY n", 2), (f"SELECT n FROM {fresh} LIMIT 1 BY n LIMIT 5", 5)]:
+        assert len(org.rows(sql, sql_more={"default_row_limit": 2})) == rows, sql
+
+
 def test_answers(org, fresh):
     org.add([{"_id": str(i), "n": i} for i in range(10)], name=fresh)
     answer = org.query(f"SELECT n, count(*), n + 1 FROM {fresh} GROUP BY n ORDER BY n", sql_more={"default_row_limit": 2})

@@ -229,6 +229,12 @@ def test_queries_that_ask_for_what_is_not_served(org):
     assert_error(org.query("SELECT 1", body={"timeout_ms": 120001}), 400, "INVALIDINPUT", "timeout_ms")
     assert_error(org.query("SELECT 1", sql_more={"default_row_limit": 0}), 400, "INVALIDINPUT", "default_row_limit")
     assert_error(org.query("SELECT 1", sql_more={"bogus": 0}), 400, "INVALIDINPUT", "bogus")
+    assert_error(org.query("SELECT 1", body={"async": "yes"}), 400, "INVALIDINPUT", "async")
+    assert_error(org.query("SELECT 1", body={"async_options": 5}), 400, "INVALIDINPUT", "async_options")
+    assert_error(org.query("SELECT 1", body={"debug_threshold_ms": "x"}), 400, "INVALIDINPUT", "debug_threshold_ms")
+    assert_error(org.query("SELECT 1", sql_more={"paginate": 1}), 400, "INVALIDINPUT", "paginate")
+    assert_error(org.query("SELECT 1", sql_more={"initial_paginate_response_doc_count": -1}), 400, "INVALIDINPUT", "initial_paginate")
+    assert_error(org.call("POST", "/queries", raw=b'{"sql":{"query":"SELECT \\u0000"}}'), 400, "INVALIDINPUT", "U+0000")
     assert "warnings" in org.query("SELECT 1", body={"max_initial_results": 5}).json
 
 

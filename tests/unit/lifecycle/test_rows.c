@@ -59,6 +59,16 @@ static void test_a_star_keeps_real_empty_arrays(void **state) {
     check(text, false, 1000, "[{\"a\":[],\"b\":[]}]");
 }
 
+static void test_bytes_that_are_no_text(void **state) {
+    static const char text[] = "[\"a\",\"b\"]\n[\"String\",\"Int64\"]\n[\"x\", 1]\n[\"\xff\xc3z\xed\xa0\x80\xc3\xa9\", "
+                               "2]\n[\"y\", 3]\n";
+    for (size_t step = 1; step < 60; step += 11)
+        check(text, false, step,
+              "[{\"a\":\"x\",\"b\":1},{\"a\":\"\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xc3\xa9\","
+              "\"b\":"
+              "2},{\"a\":\"y\",\"b\":3}]");
+}
+
 static void test_broken_answers(void **state) {
     static const char *const texts[] = {"x\n", "[\"a\"]\n[1]\n", "[\"a\"]\n[\"Int64\"]\n[1,2]\n",
                                         "[\"a\"]\n[\"Int64\"]\n[\n"};
@@ -128,6 +138,7 @@ int main(void) {
         cmocka_unit_test(test_a_star_leaves_out_what_is_missing),
         cmocka_unit_test(test_a_star_keeps_real_empty_arrays),
         cmocka_unit_test(test_broken_answers),
+        cmocka_unit_test(test_bytes_that_are_no_text),
         cmocka_unit_test(test_fences),
         cmocka_unit_test(test_states),
     };

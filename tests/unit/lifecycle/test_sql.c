@@ -61,6 +61,19 @@ static void test_limits(void **state) {
     check("SELECT * FROM (SELECT 1 LIMIT 7)", 5, "SELECT * FROM (SELECT 1 LIMIT 7)\nLIMIT 5");
     check("SELECT 1 UNION ALL SELECT 2", 5, "SELECT * FROM (\nSELECT 1 UNION ALL SELECT 2\n) LIMIT 5");
     check("DESCRIBE c", 5, "DESCRIBE commons.c");
+    check("(SELECT 1)", 5, "SELECT * FROM (\n(SELECT 1)\n) LIMIT 5");
+    check("((SELECT 1 LIMIT 7))", 5, "((SELECT 1 LIMIT 7))");
+    check("(SELECT 1) UNION ALL (SELECT 2)", 5, "SELECT * FROM (\n(SELECT 1) UNION ALL (SELECT 2)\n) LIMIT 5");
+    check("(SELECT 1) UNION ALL (SELECT 2 LIMIT 7)", 5,
+          "SELECT * FROM (\n(SELECT 1) UNION ALL (SELECT 2 LIMIT 7)\n) LIMIT 5");
+    check("SELECT a AS limit FROM c", 5, "SELECT a AS limit FROM commons.c\nLIMIT 5");
+    check("SELECT limit, fetch FROM c", 5, "SELECT limit, fetch FROM commons.c\nLIMIT 5");
+    check("SELECT t.limit FROM c t WHERE limit > 1", 5, "SELECT t.limit FROM commons.c t WHERE limit > 1\nLIMIT 5");
+    check("SELECT a FROM c ORDER BY a LIMIT 1 BY a", 5, "SELECT a FROM commons.c ORDER BY a LIMIT 1 BY a\nLIMIT 5");
+    check("SELECT a FROM c LIMIT 1 BY a LIMIT 7", 5, "SELECT a FROM commons.c LIMIT 1 BY a LIMIT 7");
+    check("SELECT a FROM c WHERE x = 1 LIMIT 7", 5, "SELECT a FROM commons.c WHERE x = 1 LIMIT 7");
+    check("SELECT a FROM c ORDER BY a LIMIT 7", 5, "SELECT a FROM commons.c ORDER BY a LIMIT 7");
+    check("SELECT count(*) FROM c LIMIT 7", 5, "SELECT count(*) FROM commons.c LIMIT 7");
     check("SELECT * EXCEPT (a) FROM c", 5, "SELECT * EXCEPT (a) FROM commons.c\nLIMIT 5");
 }
 
@@ -97,9 +110,15 @@ static void test_what_is_noted(void **state) {
         bool star;
         size_t tables;
     } cases[] = {
-        {"SELECT * FROM c", true, 1},    {"SELECT c.* FROM c", true, 1},       {"SELECT DISTINCT * FROM c", true, 1},
-        {"SELECT a, * FROM c", true, 1}, {"SELECT count(*) FROM c", false, 1}, {"SELECT a * b FROM c, d", false, 2},
+        {"SELECT * FROM c", true, 1},
+        {"SELECT c.* FROM c", true, 1},
+        {"SELECT DISTINCT * FROM c", true, 1},
+        {"SELECT a, * FROM c", true, 1},
+        {"SELECT count(*) FROM c", false, 1},
+        {"SELECT a * b FROM c, d", false, 2},
         {"SELECT 1", false, 0},
+        {"(SELECT * FROM c)", true, 1},
+        {"(SELECT (SELECT * FROM d) FROM c)", false, 2},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTO(sql_text_done) struct sql_text text = {0};
@@ -136,9 +155,62 @@ static void test_bad_parameters(void **state) {
         "[{\"name\":\"a\",\"type\":\"geography\",\"value\":\"x\"}]",
         "[{\"name\":\"a\",\"type\":5,\"value\":\"x\"}]",
         "[{\"name\":\"a\",\"value\":\"[1,\\\"x\\\"]\"}]",
+        "[{\"name\":\"a\",\"type\":\"time\",\"value\":\"25:00:00\"}]",
+        "[{\"name\":\"a\",\"type\":\"time\",\"value\":\"12:00\"}]",
+        "[{\"name\":\"a\",\"type\":\"time\",\"value\":\"12:00:00Z\"}]",
+        "[{\"name\":\"a\",\"type\":\"array\",\"value\":\"x\"}]",
+        "[{\"name\":\"a\",\"type\":\"array\",\"value\":\"{}\"}]",
+        "[{\"name\":\"a\",\"type\":\"array\",\"value\":\"[1] x\"}]",
+        "[{\"name\":\"a\",\"type\":\"object\",\"value\":\"[1]\"}]",
+        "[{\"name\":\"a\",\"type\":\"object\",\"value\":\"{\"}]",
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         refuse_parameters(cases[i]);
+}
+
+/* An error at `needle` of the prepared text is shown at line and column of the tenant's. */
+static void check_place(const char *sql, int64_t limit, const char *needle, unsigned line, unsigned column) {
+    JSON_AUTO(p);
+    AUTO(sql_text_done) struct sql_text text = {0};
+    ASSERT_OK(json_parse(slice_str("[{\"name\":\"a\",\"type\":\"int\",\"value\":\"1\"}]"), &p));
+    ASSERT_OK(sql_text_prepare(slice_str(sql), p, limit, &text));
+    const char *found = strstr(buf_str(&text.text), needle);
+    assert_non_null(found);
+    size_t at = (size_t)(found - buf_str(&text.text));
+    BUF_AUTO(message, 4096);
+    BUF_AUTO(wanted, 4096);
+    buf_printf(&message, "Syntax error: failed at position %zu (x) (line 9, col 99): x. Expected", at + 1);
+    buf_printf(&wanted, "Syntax error: failed at line %u, column %u (x): x. Expected", line, column);
+    unsigned got_line = 0, got_column = 0;
+    query_place_error(slice_str(sql), &text, &message, &got_line, &got_column);
+    if (!slice_is(buf_slice(&message), buf_str(&wanted))) fail_msg("%s: %s", sql, buf_str(&message));
+    assert_int_equal(got_line, line);
+    assert_int_equal(got_column, column);
+}
+
+static void test_places_of_errors(void **state) {
+    check_place("SELECT nope nope nope", 0, "nope", 1, 8);
+    check_place("SELECT :a, nope", 0, "nope", 1, 12);
+    check_place("SELECT :a, :a,\n  nope", 0, "nope", 2, 3);
+    check_place("SELECT :a, x", 0, "p0", 1, 9);
+    check_place("SELECT '\xc3\xa9', nope", 0, "nope", 1, 13);
+    check_place("SELECT a FROM c, nope d", 0, "nope", 1, 18);
+    check_place("SELECT a FROM c HINT(x=y) nope", 0, "nope", 1, 27);
+    check_place("SELECT :a UNION ALL\nSELECT nope", 5, "nope", 2, 8);
+    check_place("(SELECT nope)", 5, "nope", 1, 9);
+    BUF_AUTO(message, 4096);
+    unsigned line = 0, column = 0;
+    buf_append_str(&message, "Unknown function at all");
+    struct sql_text none = {0};
+    query_place_error(slice_str("SELECT 1"), &none, &message, &line, &column);
+    ASSERT_SLICE(buf_slice(&message), "Unknown function at all");
+    assert_int_equal(line, 0);
+    buf_clear(&message);
+    buf_append_str(&message, "the statement can't be read at byte 7: a quote without an end");
+    AUTO(sql_text_done) struct sql_text text = {0};
+    ASSERT_OK(sql_text_prepare(slice_str("SELECT 'x"), NULL, 0, &text));
+    query_place_error(slice_str("SELECT 'x"), &text, &message, &line, &column);
+    ASSERT_SLICE(buf_slice(&message), "the statement can't be read at line 1, column 8: a quote without an end");
 }
 
 static void test_errors_hide_the_servers_own_names(void **state) {
@@ -151,13 +223,10 @@ static void test_errors_hide_the_servers_own_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parameters),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_statements),
-        cmocka_unit_test(test_names_of_tables),
-        cmocka_unit_test(test_what_is_noted),
-        cmocka_unit_test(test_bad_parameters),
-        cmocka_unit_test(test_errors_hide_the_servers_own_names),
+        cmocka_unit_test(test_parameters),       cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_places_of_errors), cmocka_unit_test(test_statements),
+        cmocka_unit_test(test_names_of_tables),  cmocka_unit_test(test_what_is_noted),
+        cmocka_unit_test(test_bad_parameters),   cmocka_unit_test(test_errors_hide_the_servers_own_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
