@@ -63,6 +63,7 @@ struct recheck {
     struct api_call call;
     bool is_answered; /* by KMS: checks is there */
     bool passed;
+    bool is_recovery; /* it is for a recovery: the answer waits for its lease */
     json_t *checks;
     int64_t deadline_ns;
     struct recheck *next;
@@ -79,7 +80,9 @@ struct unit {
     struct lease_machine lease;
 
     char *reason, *aws_error; /* aws_error NULL: none */
-    struct verdict verdict;   /* the last one that was not good */
+    char *actor;              /* who caused the change that is persisted next; NULL: the keyring */
+    int64_t noted_unavailable_ms;
+    struct verdict verdict; /* the last one that was not good */
     int64_t since_ms, last_success_ms, deletion_ms;
     char seen_material[65]; /* what KMS says the key's current material is; "" unknown */
 
@@ -145,6 +148,11 @@ void unit_persist(struct unit *u, bool is_urgent);
 /* The api acknowledged pushes up to some number. */
 void unit_acked(struct unit *u);
 void unit_recheck(struct unit *u, struct api_call call);
+/* The operator asks for recovery: answered once there is a lease for it, or the key failed its checks. Asked again
+ * meanwhile, it joins. CONFLICT unless PAUSED or RECOVERING; then nothing is answered. */
+struct result unit_recover(struct unit *u, struct api_call call, const char *actor);
+/* Everything was decided: back to AVAILABLE. CONFLICT unless RECOVERING with a lease. */
+struct result unit_recovered(struct unit *u, const char *actor);
 /* Ready for a lease at once: for a unit whose preflight has just passed (a new organization). */
 void unit_grant(struct unit *u, int64_t sent_ns);
 

@@ -1,17 +1,20 @@
 #include "keyring/lease_state.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 
 #define MS(n) ((int64_t)(n)*NS_PER_MS)
 
-const char *lease_phase_name(enum lease_phase phase) {
-    static const char *const names[] = {"STARTING", "AVAILABLE", "UNAVAILABLE"};
-    return names[phase];
-}
-
 const char *lease_cause_name(enum lease_cause cause) {
     static const char *const names[] = {NULL, "DENIED", "DESTROYED", "UNREACHABLE"};
     return names[cause];
+}
+
+enum lease_cause lease_cause_of(const char *name) {
+    for (int i = LEASE_DENIED; name && i <= LEASE_UNREACHABLE; i++)
+        if (strcmp(name, lease_cause_name((enum lease_cause)i)) == 0) return (enum lease_cause)i;
+    return LEASE_NO_CAUSE;
 }
 
 int64_t lease_grant_ns(const struct lease_times *t) {
@@ -45,15 +48,21 @@ static int64_t interval_of(const struct lease_machine *m, enum kms_operation ope
     return operation == KMS_DECRYPT ? m->times.probe_interval_ns : m->times.full_check_interval_ns;
 }
 
-void lease_machine_init(struct lease_machine *m, const struct lease_times *times, bool was_unavailable, uint64_t seed,
-                        int64_t now_ns) {
+void lease_machine_init(struct lease_machine *m, const struct lease_times *times, const struct lease_past *past,
+                        uint64_t seed, int64_t now_ns) {
+    static const struct lease_past none = {.phase = LEASE_AVAILABLE};
+    if (!past) past = &none;
+    bool stays = past->phase == LEASE_PAUSED || past->phase == LEASE_RECOVERING;
     *m = (struct lease_machine){
         .times = *times,
-        .phase = LEASE_STARTING,
+        .phase = stays ? past->phase : LEASE_STARTING,
+        .cause = stays ? past->cause : LEASE_NO_CAUSE,
         .generation = 1,
         .started_ns = now_ns,
         .preflight_due_ns = now_ns,
-        .passes_needed = was_unavailable ? 2 : 1,
+        .passes_needed = past->phase == LEASE_AVAILABLE ? 1 : 2,
+        .unavailable_ns = past->phase == LEASE_AVAILABLE ? 0 : past->unavailable_ns,
+        .observed_at_ns = now_ns,
         .random = seed ? seed : 1,
     };
 }
@@ -64,22 +73,21 @@ static void forget_probes(struct lease_machine *m) {
     m->generation++;
 }
 
-static struct lease_orders end_lease(struct lease_machine *m, enum lease_cause cause, int64_t now_ns) {
-    m->phase = LEASE_UNAVAILABLE;
-    m->cause = cause;
+static int64_t retry_ns(const struct lease_machine *m) {
+    return MS(m->phase == LEASE_PAUSED ? LEASE_PAUSED_RETRY_MS : LEASE_RETRY_MS);
+}
+
+static void drop_lease(struct lease_machine *m, int64_t now_ns) {
     m->expiry_ns = 0;
     m->passes = 0;
     m->passes_needed = 2;
     m->preflight_in_flight = false;
-    m->preflight_due_ns = now_ns + MS(LEASE_RETRY_MS);
+    m->preflight_due_ns = now_ns + retry_ns(m);
     forget_probes(m);
-    return (struct lease_orders){.event = LEASE_ENDED};
 }
 
-static struct lease_orders grant(struct lease_machine *m, int64_t sent_ns, int64_t now_ns) {
+static void begin_lease(struct lease_machine *m, int64_t sent_ns, int64_t now_ns) {
     forget_probes(m);
-    m->phase = LEASE_AVAILABLE;
-    m->cause = LEASE_NO_CAUSE;
     m->passes = 0;
     m->passes_needed = 2;
     m->expiry_ns = sent_ns + lease_grant_ns(&m->times);
@@ -90,7 +98,43 @@ static struct lease_orders grant(struct lease_machine *m, int64_t sent_ns, int64
         m->probes[i].last_good_ns = sent_ns;
         m->probes[i].due_ns = max_of(now_ns, sent_ns + jittered(m, first));
     }
-    return (struct lease_orders){.event = LEASE_GRANTED};
+}
+
+/* Carries a rule of lifecycle.def out. cause: of an event that takes access away. */
+static struct lease_orders step(struct lease_machine *m, enum life_event event, enum lease_cause cause, int64_t sent_ns,
+                                int64_t now_ns) {
+    const struct life_rule *rule = life_find(m->phase, event);
+    if (!rule) return (struct lease_orders){0};
+    bool had_lease = lease_is_granted(m), is_other_phase = rule->to != m->phase;
+    enum lease_cause new_cause = rule->to == LEASE_UNAVAILABLE || rule->to == LEASE_PAUSED ? cause : LEASE_NO_CAUSE;
+    bool is_other_cause = new_cause != m->cause;
+    m->phase = rule->to;
+    m->cause = new_cause;
+    if (is_other_phase) m->is_key_back = false;
+    if (m->phase == LEASE_AVAILABLE) m->unavailable_ns = 0;
+    switch (rule->effect) {
+    case LIFE_GRANT:
+        begin_lease(m, sent_ns, now_ns);
+        return (struct lease_orders){.event = LEASE_GRANTED};
+    case LIFE_KEEP:
+        return (struct lease_orders){.event = LEASE_RESUMED};
+    case LIFE_END:
+        /* From STARTING to UNAVAILABLE nothing was dropped: the questions go on as they were. */
+        if (had_lease || (is_other_phase && rule->to != LEASE_UNAVAILABLE)) drop_lease(m, now_ns);
+        if (is_other_phase) m->observed_at_ns = now_ns;
+        if (had_lease) return (struct lease_orders){.event = LEASE_ENDED};
+        return (struct lease_orders){.event = is_other_phase || is_other_cause ? LEASE_CHANGED : LEASE_SAME};
+    case LIFE_NOTE: {
+        bool is_back = event == LIFE_PASSED, is_other = is_back != m->is_key_back || is_other_cause;
+        m->is_key_back = is_back;
+        return (struct lease_orders){.event = is_other ? LEASE_NOTED : LEASE_SAME};
+    }
+    }
+    return (struct lease_orders){0};
+}
+
+static struct lease_orders refused(struct lease_machine *m, bool is_destroyed, int64_t now_ns) {
+    return step(m, LIFE_REFUSED, is_destroyed ? LEASE_DESTROYED : LEASE_DENIED, 0, now_ns);
 }
 
 bool lease_is_trusted(const struct lease_machine *m) {
@@ -112,17 +156,39 @@ static enum lease_event extend(struct lease_machine *m) {
     return LEASE_EXTENDED;
 }
 
+/* No usable answer for too long; among mixed answers, because KMS also said no. */
+static struct lease_orders ran_out(struct lease_machine *m, int64_t now_ns) {
+    if (lease_is_trusted(m)) return step(m, LIFE_SILENT, LEASE_UNREACHABLE, 0, now_ns);
+    return refused(m, false, now_ns);
+}
+
+/* Moves the pause's clock; is the pause due? */
+static bool observe(struct lease_machine *m, int64_t now_ns) {
+    int64_t passed = now_ns - m->observed_at_ns;
+    m->observed_at_ns = now_ns;
+    if (m->phase != LEASE_UNAVAILABLE || passed <= 0) return false;
+    m->unavailable_ns += min_of(passed, MS(2 * LEASE_OBSERVE_MS));
+    return m->times.pause_after_ns > 0 && m->unavailable_ns >= m->times.pause_after_ns;
+}
+
+/* When the pause's clock must be looked at next. */
+static int64_t observe_wake_ns(const struct lease_machine *m) {
+    if (m->phase != LEASE_UNAVAILABLE || m->times.pause_after_ns == 0) return INT64_MAX;
+    int64_t left = m->times.pause_after_ns - m->unavailable_ns;
+    return m->observed_at_ns + min_of(max_of(left, 0), MS(LEASE_OBSERVE_MS));
+}
+
 struct lease_orders lease_tick(struct lease_machine *m, int64_t now_ns) {
     struct lease_orders orders = {0};
-    if (m->phase != LEASE_AVAILABLE) {
+    if (observe(m, now_ns)) return step(m, LIFE_PAUSE_DUE, m->cause, 0, now_ns);
+    if (!lease_is_granted(m)) {
         if (!m->preflight_in_flight && m->preflight_due_ns <= now_ns) {
             m->preflight_in_flight = true;
             orders.preflight = true;
         }
         return orders;
     }
-    /* A lease that ran out among mixed answers ran out because KMS also said no. */
-    if (now_ns >= m->expiry_ns) return end_lease(m, lease_is_trusted(m) ? LEASE_UNREACHABLE : LEASE_DENIED, now_ns);
+    if (now_ns >= m->expiry_ns) return ran_out(m, now_ns);
     for (int i = 0; i < KMS_OPERATION_MAX; i++) {
         struct lease_probe_state *p = &m->probes[i];
         if (p->in_flight || p->due_ns > now_ns) continue;
@@ -133,7 +199,8 @@ struct lease_orders lease_tick(struct lease_machine *m, int64_t now_ns) {
 }
 
 int64_t lease_wake_ns(const struct lease_machine *m) {
-    if (m->phase != LEASE_AVAILABLE) return m->preflight_in_flight ? INT64_MAX : m->preflight_due_ns;
+    if (!lease_is_granted(m))
+        return min_of(observe_wake_ns(m), m->preflight_in_flight ? INT64_MAX : m->preflight_due_ns);
     int64_t wake = m->expiry_ns;
     for (int i = 0; i < KMS_OPERATION_MAX; i++)
         if (!m->probes[i].in_flight) wake = min_of(wake, m->probes[i].due_ns);
@@ -158,11 +225,11 @@ static struct lease_orders probe_good(struct lease_machine *m, enum kms_operatio
 
 struct lease_orders lease_probed(struct lease_machine *m, uint32_t generation, enum kms_operation operation,
                                  enum verdict_kind kind, bool is_destroyed, int64_t sent_ns, int64_t now_ns) {
-    if (generation != m->generation || m->phase != LEASE_AVAILABLE) return (struct lease_orders){0};
+    if (generation != m->generation || !lease_is_granted(m)) return (struct lease_orders){0};
     struct lease_probe_state *p = &m->probes[operation];
     p->in_flight = false;
     if (kind == VERDICT_GOOD) return probe_good(m, operation, sent_ns, now_ns);
-    if (p->is_confirming) return end_lease(m, is_destroyed ? LEASE_DESTROYED : LEASE_DENIED, now_ns);
+    if (p->is_confirming) return refused(m, is_destroyed, now_ns);
     if (kind == VERDICT_REFUSED) {
         p->is_confirming = true;
         p->in_flight = true;
@@ -171,23 +238,15 @@ struct lease_orders lease_probed(struct lease_machine *m, uint32_t generation, e
     /* Silence tells nothing, but three in a row must be in a row. And with a ride-through shorter than the interval
      * between probes, the first silent one has used it up. */
     if (p->distrust > 0) p->distrust = LEASE_DISTRUST;
-    if (operation == KMS_DECRYPT && now_ns - p->last_good_ns >= m->times.ride_through_ns)
-        return end_lease(m, lease_is_trusted(m) ? LEASE_UNREACHABLE : LEASE_DENIED, now_ns);
+    if (operation == KMS_DECRYPT && now_ns - p->last_good_ns >= m->times.ride_through_ns) return ran_out(m, now_ns);
     p->due_ns = now_ns + jittered(m, min_of(interval_of(m, operation), MS(LEASE_RETRY_MS)));
     return (struct lease_orders){0};
-}
-
-static struct lease_orders change(struct lease_machine *m, enum lease_cause cause) {
-    if (m->phase == LEASE_UNAVAILABLE && m->cause == cause) return (struct lease_orders){0};
-    m->phase = LEASE_UNAVAILABLE;
-    m->cause = cause;
-    return (struct lease_orders){.event = LEASE_CHANGED};
 }
 
 struct lease_orders lease_preflighted(struct lease_machine *m, uint32_t generation, enum verdict_kind kind,
                                       bool is_destroyed, int64_t sent_ns, int64_t now_ns) {
     if (generation != m->generation) return (struct lease_orders){0};
-    if (m->phase == LEASE_AVAILABLE) {
+    if (lease_is_granted(m)) {
         if (kind == VERDICT_REFUSED) lease_recheck(m, now_ns); /* the probes decide, with their confirmation */
         return (struct lease_orders){0};
     }
@@ -195,23 +254,41 @@ struct lease_orders lease_preflighted(struct lease_machine *m, uint32_t generati
     /* One that took longer than the lease it would grant proves nothing about now. */
     if (kind == VERDICT_GOOD && sent_ns + lease_grant_ns(&m->times) <= now_ns) kind = VERDICT_SILENT;
     if (kind == VERDICT_GOOD) {
-        if (++m->passes >= m->passes_needed) return grant(m, sent_ns, now_ns);
-        m->preflight_due_ns = now_ns + MS(LEASE_PASS_GAP_MS);
-        return (struct lease_orders){0};
+        m->preflight_due_ns = now_ns + MS(LEASE_PASS_STEP_MS);
+        if (m->passes++ == 0) m->first_pass_ns = now_ns;
+        bool is_enough = m->passes_needed <= 1 || now_ns - m->first_pass_ns >= MS(LEASE_PASS_GAP_MS);
+        if (!is_enough) return (struct lease_orders){0};
+        if (m->phase == LEASE_PAUSED) {
+            m->passes = 0;
+            m->preflight_due_ns = now_ns + retry_ns(m);
+        }
+        return step(m, LIFE_PASSED, m->cause, sent_ns, now_ns);
     }
     m->passes = 0;
-    m->preflight_due_ns = now_ns + MS(LEASE_RETRY_MS);
+    m->preflight_due_ns = now_ns + retry_ns(m);
     if (kind != VERDICT_SILENT) m->passes_needed = 2;
-    if (kind == VERDICT_REFUSED) return change(m, is_destroyed ? LEASE_DESTROYED : LEASE_DENIED);
-    if (m->phase == LEASE_STARTING) {
-        m->preflight_due_ns = now_ns + MS(LEASE_START_RETRY_MS);
-        if (now_ns - m->started_ns >= MS(LEASE_START_PATIENCE_MS)) return change(m, LEASE_UNREACHABLE);
-    }
-    return (struct lease_orders){0};
+    if (kind == VERDICT_REFUSED) return refused(m, is_destroyed, now_ns);
+    if (m->phase != LEASE_STARTING && m->phase != LEASE_RECOVERING) return (struct lease_orders){0};
+    m->preflight_due_ns = now_ns + MS(LEASE_START_RETRY_MS);
+    bool is_patient = now_ns - m->started_ns < MS(LEASE_START_PATIENCE_MS);
+    return is_patient ? (struct lease_orders){0} : step(m, LIFE_SILENT, LEASE_UNREACHABLE, 0, now_ns);
+}
+
+struct lease_orders lease_recover(struct lease_machine *m, int64_t now_ns) {
+    struct lease_orders orders = step(m, LIFE_RECOVER, LEASE_NO_CAUSE, 0, now_ns);
+    if (orders.event == LEASE_SAME) return orders;
+    m->started_ns = now_ns;
+    m->preflight_due_ns = now_ns;
+    return orders;
+}
+
+struct lease_orders lease_recovered(struct lease_machine *m, int64_t now_ns) {
+    if (!lease_is_granted(m)) return (struct lease_orders){0};
+    return step(m, LIFE_RECOVERED, LEASE_NO_CAUSE, 0, now_ns);
 }
 
 void lease_recheck(struct lease_machine *m, int64_t now_ns) {
-    if (m->phase != LEASE_AVAILABLE) {
+    if (!lease_is_granted(m)) {
         /* The gap between the two passes that restore is kept. */
         if (m->passes == 0) m->preflight_due_ns = min_of(m->preflight_due_ns, now_ns);
         return;
@@ -221,7 +298,7 @@ void lease_recheck(struct lease_machine *m, int64_t now_ns) {
 }
 
 bool lease_is_asking(const struct lease_machine *m) {
-    if (m->phase != LEASE_AVAILABLE) return m->preflight_in_flight;
+    if (!lease_is_granted(m)) return m->preflight_in_flight;
     for (int i = 0; i < KMS_OPERATION_MAX; i++)
         if (m->probes[i].in_flight) return true;
     return false;

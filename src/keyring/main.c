@@ -50,11 +50,12 @@ static struct result load_units(struct keyring *k) {
     return OK;
 }
 
-static struct lease_times times_of(const struct config *c, int64_t ride_through_ms) {
+static struct lease_times times_of(const struct config *c, int64_t ride_through_ms, int64_t pause_after_ms) {
     return (struct lease_times){.probe_interval_ns = c->key_probe_interval_ms * NS_PER_MS,
                                 .full_check_interval_ns = c->key_full_check_interval_ms * NS_PER_MS,
                                 .ride_through_ns = ride_through_ms * NS_PER_MS,
-                                .kms_timeout_ns = c->key_kms_timeout_ms * NS_PER_MS};
+                                .kms_timeout_ns = c->key_kms_timeout_ms * NS_PER_MS,
+                                .pause_after_ns = pause_after_ms * NS_PER_MS};
 }
 
 static struct result set_up(struct keyring *k, const char *config_file) {
@@ -65,8 +66,8 @@ static struct result set_up(struct keyring *k, const char *config_file) {
     for (int i = 0; i < 4; i++)
         if (strcmp(config->log_level, levels[i]) == 0) log_start("keyring", (enum log_level)i);
     TRY(limits_check(config));
-    k->customer_times = times_of(config, config->key_ride_through_ms);
-    k->service_times = times_of(config, LEASE_HARD_CAP_MS);
+    k->customer_times = times_of(config, config->key_ride_through_ms, config->key_pause_after_ms);
+    k->service_times = times_of(config, LEASE_HARD_CAP_MS, 0); /* never paused */
     TRY(secret_start(SECRET_HEAP_BYTES, false));
     json_start_wiping();
     http_client_start();

@@ -27,6 +27,9 @@ void reason_write(enum lease_phase phase, enum lease_cause cause, const char *ke
     const char *text = v->text[0] ? v->text : "no answer";
     if (phase == LEASE_STARTING) {
         snprintf(ret, REASON_BYTES, "the key %s in %s is being checked", key_arn, region);
+    } else if (phase == LEASE_RECOVERING) {
+        snprintf(ret, REASON_BYTES, "the operator asked for recovery under the key %s in %s; it is under way", key_arn,
+                 region);
     } else if (phase == LEASE_AVAILABLE) {
         snprintf(ret, REASON_BYTES, "the key %s in %s can be used", key_arn, region);
     } else if (cause == LEASE_DESTROYED) {
@@ -50,4 +53,34 @@ void reason_write(enum lease_phase phase, enum lease_cause cause, const char *ke
                  "by itself",
                  region, key_arn, code, text, remedy(v, is_service));
     }
+}
+
+/* "4 h 2 min", "12 s" */
+static void write_span(int64_t ms, char *ret, size_t size) {
+    long long s = (long long)(ms / 1000);
+    if (s >= 3600)
+        snprintf(ret, size, "%lld h %lld min", s / 3600, s % 3600 / 60);
+    else if (s >= 60)
+        snprintf(ret, size, "%lld min %lld s", s / 60, s % 60);
+    else
+        snprintf(ret, size, "%lld s", s);
+}
+
+void reason_write_paused(const char *org, const char *key_arn, const char *region, const struct verdict *v,
+                         int64_t unavailable_ms, bool is_key_back, char ret[static REASON_BYTES]) {
+    char span[48];
+    write_span(unavailable_ms, span, sizeof span);
+    const char *code = v && v->aws_error[0] ? v->aws_error : "no error code";
+    if (is_key_back)
+        snprintf(
+            ret, REASON_BYTES,
+            "the collections in %s are paused, because the key %s could not be used for %s. The key works again, and "
+            "recovery can be asked for: the operator runs lockset region recover %s %s",
+            region, key_arn, span, org, region);
+    else
+        snprintf(
+            ret, REASON_BYTES,
+            "the collections in %s are paused, because the key %s could not be used for %s (%s). They don't resume by "
+            "themselves: restore the key, then ask the operator for recovery (lockset region recover %s %s)",
+            region, key_arn, span, code, org, region);
 }

@@ -63,6 +63,30 @@ static struct result recheck(struct keyring *k, struct api_call call, const json
     return OK;
 }
 
+static struct result recover(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", "actor", NULL};
+    struct unit *u;
+    const char *actor;
+    TRY(json_only(message, allowed));
+    TRY(find_unit(k, message, &u));
+    TRY(json_get_str(message, "actor", &actor));
+    return unit_recover(u, call, actor);
+}
+
+static struct result recovered(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", "actor", NULL};
+    struct unit *u;
+    const char *actor;
+    TRY(json_only(message, allowed));
+    TRY(find_unit(k, message, &u));
+    TRY(json_get_str(message, "actor", &actor));
+    TRY(unit_recovered(u, actor));
+    json_t *fields = json_object();
+    json_object_set_new(fields, "state", unit_state(u));
+    api_reply(k, call, fields);
+    return OK;
+}
+
 static struct result kill_engine(struct keyring *k, struct api_call call, const json_t *message) {
     static const char *const allowed[] = {"id", "op", "org", "region", "epoch", NULL};
     struct unit *u;
@@ -94,8 +118,9 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
         const char *op;
         struct result (*handle)(struct keyring *k, struct api_call call, const json_t *message);
     } table[] = {
-        {"hello", hello},       {"activate", activate},   {"recheck", recheck},      {"kill_engine", kill_engine},
-        {"create_org", create}, {"check_key", check_key}, {"add_region", add_region}};
+        {"hello", hello},        {"activate", activate},   {"recheck", recheck},       {"kill_engine", kill_engine},
+        {"create_org", create},  {"check_key", check_key}, {"add_region", add_region}, {"recover", recover},
+        {"recovered", recovered}};
     struct api_call call = {.connection = connection};
     const char *op = "";
     struct result r = json_get_int(message, "id", 0, INT64_MAX, &call.id);

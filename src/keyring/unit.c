@@ -8,10 +8,17 @@
 #include "keyring/keyring.h"
 #include "keyring/reason.h"
 
-enum { RECHECK_MS = 6000, PERSIST_RETRY_MS = 5000, IDLE_PUSH_SLACK_MS = 30000, ROTATE_RETRY_MS = 60000 };
+enum {
+    RECHECK_MS = 6000,
+    PERSIST_RETRY_MS = 5000,
+    IDLE_PUSH_SLACK_MS = 30000,
+    ROTATE_RETRY_MS = 60000,
+    NOTE_MIN_MS = 500,
+    NOTE_MAX_MS = 60000
+};
 
 bool unit_has_lease(const struct unit *u) {
-    return u->lease.phase == LEASE_AVAILABLE && u->lease.expiry_ns > clock_boottime_ns();
+    return lease_is_granted(&u->lease) && u->lease.expiry_ns > clock_boottime_ns();
 }
 
 static void set_text(char **place, const char *text) {
@@ -34,6 +41,7 @@ json_t *unit_state(const struct unit *u) {
     json_object_set_new(j, "aws_error", u->aws_error ? json_string(u->aws_error) : json_null());
     json_object_set_new(j, "since_ms", json_integer(u->since_ms));
     json_object_set_new(j, "last_success_ms", json_integer(u->last_success_ms));
+    json_object_set_new(j, "unavailable_ms", json_integer(m->unavailable_ns / NS_PER_MS));
     json_object_set_new(j, "lease_expiry_boottime_ns", json_integer(m->expiry_ns));
     return j;
 }
@@ -49,8 +57,7 @@ void unit_note(struct unit *u, const struct verdict *v) {
         return;
     }
     /* While a refusal stands, silence does not hide its reason. */
-    bool stands =
-        u->lease.phase == LEASE_AVAILABLE ? !lease_is_trusted(&u->lease) : u->lease.cause != LEASE_UNREACHABLE;
+    bool stands = lease_is_granted(&u->lease) ? !lease_is_trusted(&u->lease) : u->lease.cause != LEASE_UNREACHABLE;
     bool hides = stands && u->verdict.kind == VERDICT_REFUSED && v->kind != VERDICT_REFUSED;
     if (!hides) u->verdict = *v;
     u->verdict.deletion_unix_ms = u->deletion_ms;
@@ -62,7 +69,7 @@ struct persist_job {
     struct job job;
     struct unit *u;
     struct registry *registry;
-    char *cause, *reason, *aws_error;
+    char *cause, *reason, *aws_error, *actor;
     struct registry_state_change change;
     struct result done;
     char *why;
@@ -93,6 +100,7 @@ static void persist_done(struct job *j) {
     mem_free(p->cause);
     mem_free(p->reason);
     mem_free(p->aws_error);
+    mem_free(p->actor);
     mem_free(p->why);
     mem_free(p);
     unit_poke(u);
@@ -110,6 +118,7 @@ void unit_persist(struct unit *u, bool is_urgent) {
     p->cause = str_dup(lease_cause_name(u->lease.cause));
     p->reason = str_dup(u->reason ? u->reason : "");
     p->aws_error = str_dup(u->aws_error);
+    p->actor = u->actor ? TAKE(u->actor) : str_dup("keyring");
     p->change = (struct registry_state_change){
         .org = u->org,
         .region = u->region->name,
@@ -119,9 +128,11 @@ void unit_persist(struct unit *u, bool is_urgent) {
         .aws_error = p->aws_error,
         .since_ms = u->since_ms,
         .last_success_ms = u->last_success_ms,
+        .unavailable_ms = u->lease.unavailable_ns / NS_PER_MS,
         .deletion_ms = u->deletion_ms,
-        .actor = "keyring",
+        .actor = p->actor,
     };
+    u->noted_unavailable_ms = p->change.unavailable_ms;
     u->persist_in_flight = true;
     u->persist_retry_ns = 0;
     pool_submit(u->k->registry_pool, &p->job, is_urgent);
@@ -178,9 +189,13 @@ static void ending_tick(struct unit *u, int64_t now_ns) {
 
 static void describe_state(struct unit *u) {
     char text[REASON_BYTES];
-    bool is_trouble = u->lease.phase == LEASE_UNAVAILABLE;
-    reason_write(u->lease.phase, u->lease.cause, u->kms_key_arn, u->region->name, u->kind == REGISTRY_SERVICE,
-                 is_trouble ? &u->verdict : NULL, text);
+    bool is_paused = u->lease.phase == LEASE_PAUSED, is_trouble = u->lease.phase == LEASE_UNAVAILABLE || is_paused;
+    if (is_paused)
+        reason_write_paused(u->org, u->kms_key_arn, u->region->name, &u->verdict, u->lease.unavailable_ns / NS_PER_MS,
+                            u->lease.is_key_back, text);
+    else
+        reason_write(u->lease.phase, u->lease.cause, u->kms_key_arn, u->region->name, u->kind == REGISTRY_SERVICE,
+                     is_trouble ? &u->verdict : NULL, text);
     set_text(&u->reason, text);
     set_text(&u->aws_error, is_trouble ? u->verdict.aws_error : NULL);
 }
@@ -196,8 +211,10 @@ static void on_granted(struct unit *u) {
     /* A lease that comes back before the last one's processes were ended: they go first. */
     if (u->ending != ENDING_NONE) ending_kill(u);
     u->verdict = (struct verdict){0};
-    state_changed(u);
-    unit_persist(u, false);
+    if (u->lease.phase != LEASE_RECOVERING) { /* that began when it was asked for */
+        state_changed(u);
+        unit_persist(u, false);
+    }
     u->pushed_expiry_ns = u->lease.expiry_ns;
     api_push_state(u->k, u);
     if (u->resume) {
@@ -243,6 +260,17 @@ void unit_obey(struct unit *u, struct lease_orders orders) {
     case LEASE_CHANGED:
         on_changed(u);
         break;
+    case LEASE_NOTED:
+        describe_state(u);
+        log_info("key.noted", KV("org", u->org), KV("region", u->region->name), KV("reason", u->reason));
+        unit_persist(u, false);
+        api_push_state(u->k, u);
+        break;
+    case LEASE_RESUMED:
+        state_changed(u);
+        unit_persist(u, true);
+        api_push_state(u->k, u);
+        break;
     }
     for (int i = 0; i < KMS_OPERATION_MAX; i++)
         if (orders.probes & (1U << i))
@@ -265,24 +293,70 @@ void unit_grant(struct unit *u, int64_t sent_ns) {
 
 /* ---- Re-check on demand ---- */
 
-void unit_recheck(struct unit *u, struct api_call call) {
+static struct recheck *add_recheck(struct unit *u, struct api_call call) {
     struct recheck *r = mem_alloc(sizeof *r);
     int64_t bound_ms = 2 * u->k->config->key_kms_timeout_ms;
     r->call = call;
     r->deadline_ns = clock_boottime_ns() + (bound_ms > RECHECK_MS ? bound_ms : RECHECK_MS) * NS_PER_MS;
     r->next = u->rechecks;
     u->rechecks = r;
+    return r;
+}
+
+void unit_recheck(struct unit *u, struct api_call call) {
+    struct recheck *r = add_recheck(u, call);
     lease_recheck(&u->lease, clock_boottime_ns());
     watch_recheck(u, r);
     unit_poke(u);
+}
+
+/* ---- Recovery ---- */
+
+struct result unit_recover(struct unit *u, struct api_call call, const char *actor) {
+    enum lease_phase phase = u->lease.phase;
+    CHECK(phase == LEASE_PAUSED || phase == LEASE_RECOVERING, ERR_CONFLICT,
+          "nothing is paused here: the state is %s (%.600s)", lease_phase_name(phase), u->reason);
+    if (phase == LEASE_PAUSED) {
+        set_text(&u->actor, actor);
+        unit_obey(u, lease_recover(&u->lease, clock_boottime_ns()));
+    }
+    struct recheck *r = add_recheck(u, call);
+    r->is_recovery = true;
+    watch_recheck(u, r);
+    unit_poke(u);
+    return OK;
+}
+
+struct result unit_recovered(struct unit *u, const char *actor) {
+    CHECK(u->lease.phase == LEASE_RECOVERING && unit_has_lease(u), ERR_CONFLICT,
+          "no recovery is under way here: the state is %s (%.600s)", lease_phase_name(u->lease.phase), u->reason);
+    set_text(&u->actor, actor);
+    unit_obey(u, lease_recovered(&u->lease, clock_boottime_ns()));
+    return OK;
 }
 
 /* Does the state fit what the checks showed, or can no more be expected? */
 static bool is_settled(const struct unit *u, const struct recheck *r, int64_t now_ns) {
     if (!r->is_answered) return false; /* bounded by KMS's own time-outs */
     if (now_ns >= r->deadline_ns) return true;
-    bool is_available = u->lease.phase == LEASE_AVAILABLE;
+    bool is_available = lease_is_granted(&u->lease);
+    if (r->is_recovery && u->lease.phase == LEASE_RECOVERING) return is_available;
+    if (u->lease.phase == LEASE_PAUSED) return true;
     return r->passed ? is_available : !is_available || !lease_is_asking(&u->lease);
+}
+
+static void answer_recheck(struct unit *u, struct recheck *r) {
+    json_t *checks = r->checks ? r->checks : json_array();
+    if (r->is_recovery && !unit_has_lease(u)) {
+        AUTO_FREE char *message = str_format("recovery is not possible yet: %s", u->reason);
+        api_fail(u->k, r->call, "PREFLIGHT", message, checks, unit_state(u));
+        return;
+    }
+    json_t *fields = json_object();
+    json_object_set_new(fields, "state", unit_state(u));
+    json_object_set_new(fields, "checks", checks);
+    json_object_set_new(fields, "passed", json_boolean(r->passed));
+    api_reply(u->k, r->call, fields);
 }
 
 static int64_t rechecks_tick(struct unit *u, int64_t now_ns) {
@@ -296,11 +370,7 @@ static int64_t rechecks_tick(struct unit *u, int64_t now_ns) {
             continue;
         }
         *place = r->next;
-        json_t *fields = json_object();
-        json_object_set_new(fields, "state", unit_state(u));
-        json_object_set_new(fields, "checks", r->checks ? r->checks : json_array());
-        json_object_set_new(fields, "passed", json_boolean(r->passed));
-        api_reply(u->k, r->call, fields);
+        answer_recheck(u, r);
         mem_free(r);
     }
     return wake;
@@ -317,12 +387,46 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* The pause's clock must survive a restart. Written beside the state, without an event. */
+struct unavailable_job {
+    struct job job;
+    struct registry *registry;
+    const char *org, *region;
+    int64_t ms;
+};
+
+static void unavailable_run(struct job *j) {
+    struct unavailable_job *n = (struct unavailable_job *)j;
+    if (is_err(registry_note_unavailable(n->registry, n->org, n->region, n->ms)))
+        log_warn("unavailable.not_persisted", KV("org", n->org), KV("reason", err_detail()));
+}
+
+static void unavailable_done(struct job *j) {
+    mem_free(j);
+}
+
+static void note_unavailable(struct unit *u) {
+    int64_t ms = u->lease.unavailable_ns / NS_PER_MS, every = u->k->config->key_pause_after_ms / 20;
+    if (every < NOTE_MIN_MS) every = NOTE_MIN_MS;
+    if (every > NOTE_MAX_MS) every = NOTE_MAX_MS;
+    if (u->lease.phase != LEASE_UNAVAILABLE || ms - u->noted_unavailable_ms < every || u->persist_in_flight) return;
+    u->noted_unavailable_ms = ms;
+    struct unavailable_job *n = mem_alloc(sizeof *n);
+    *n = (struct unavailable_job){.job = {.run = unavailable_run, .done = unavailable_done},
+                                  .registry = u->k->registry,
+                                  .org = u->org,
+                                  .region = u->region->name,
+                                  .ms = ms};
+    pool_submit(u->k->registry_pool, &n->job, false);
+}
+
 void unit_tick(struct unit *u, int64_t now_ns) {
     u->wake_ns = INT64_MAX;
     ending_tick(u, now_ns);
     struct lease_orders orders = lease_tick(&u->lease, now_ns);
     if (orders.event != LEASE_SAME || orders.probes || orders.preflight) unit_obey(u, orders);
     if (u->persist_retry_ns && now_ns >= u->persist_retry_ns) unit_persist(u, false);
+    note_unavailable(u);
     bool may_rotate = u->pair.phase == PAIR_RUNNING && !u->is_rotating && now_ns >= u->rotate_retry_ns;
     if (may_rotate && unit_has_lease(u) && branch_is_old(u)) {
         u->rotate_retry_ns = now_ns + ROTATE_RETRY_MS * NS_PER_MS;

@@ -1,4 +1,5 @@
 /* The keyring's units and regions, by name. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -23,6 +24,15 @@ static uint64_t jitter_seed(void) {
     return seed;
 }
 
+/* PAUSED and RECOVERING go on as they were left. */
+static void set_persisted(struct unit *u, const struct registry_region *row) {
+    mem_free(u->reason);
+    u->reason = str_dup(row->reason);
+    u->aws_error = row->aws_error ? str_dup(row->aws_error) : NULL;
+    if (row->aws_error) snprintf(u->verdict.aws_error, sizeof u->verdict.aws_error, "%s", row->aws_error);
+    u->since_ms = row->since_ms;
+}
+
 struct unit *keyring_add_unit(struct keyring *k, struct region *region, const struct registry_region *row) {
     struct unit *u = mem_alloc(sizeof *u);
     u->k = k;
@@ -45,9 +55,15 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
     u->gateway_ending = (struct member){.fd = -1, .pidfd = -1};
     u->reason = str_dup("the key is being checked");
     pair_init(&u->pair);
-    bool was_unavailable = strcmp(row->state, "UNAVAILABLE") == 0;
-    lease_machine_init(&u->lease, u->kind == REGISTRY_CUSTOMER ? &k->customer_times : &k->service_times,
-                       was_unavailable, jitter_seed(), clock_boottime_ns());
+    struct lease_past past = {.phase = LEASE_STARTING, .unavailable_ns = row->unavailable_ms * NS_PER_MS};
+    if (!lease_phase_of(row->state, &past.phase) || past.phase == LEASE_STARTING) past.phase = LEASE_UNAVAILABLE;
+    past.cause = lease_cause_of(row->cause);
+    u->noted_unavailable_ms = row->unavailable_ms;
+    lease_machine_init(&u->lease, u->kind == REGISTRY_CUSTOMER ? &k->customer_times : &k->service_times, &past,
+                       jitter_seed(), clock_boottime_ns());
+    if (u->lease.phase != LEASE_STARTING) {
+        set_persisted(u, row);
+    }
     if (k->unit_count == k->unit_capacity) {
         k->unit_capacity = k->unit_capacity ? 2 * k->unit_capacity : 16;
         k->units = mem_resize(k->units, k->unit_capacity * sizeof(struct unit *));

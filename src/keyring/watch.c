@@ -115,7 +115,7 @@ static void preflight_done(struct job *j) {
         p->recheck->checks = checks_to_json(c);
         p->recheck->passed = c->passed;
         p->recheck->is_answered = true;
-        if (c->verdict.kind == VERDICT_REFUSED && u->lease.phase == LEASE_AVAILABLE)
+        if (c->verdict.kind == VERDICT_REFUSED && lease_is_granted(&u->lease))
             lease_recheck(&u->lease, clock_boottime_ns());
         unit_poke(u);
     } else if (p->generation == u->lease.generation) {

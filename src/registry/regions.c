@@ -138,6 +138,16 @@ struct result registry_set_state(struct registry *r, const struct registry_state
     return db_commit(&tx);
 }
 
+struct result registry_note_unavailable(struct registry *r, const char *org, const char *region,
+                                        int64_t unavailable_ms) {
+    DB_TX(tx);
+    TRY(db_begin_write(r, &tx));
+    TRY(db_run(r, "UPDATE org_regions SET unavailable_ms = ?3 WHERE org = ?1 AND region = ?2", "tti", org, region,
+               unavailable_ms));
+    CHECK(db_changes(r) == 1, ERR_NOT_FOUND, "organization %.40s has no region %.40s", org, region);
+    return db_commit(&tx);
+}
+
 struct result registry_next_epoch(struct registry *r, const char *org, const char *region, int64_t *ret_epoch) {
     DB_TX(tx);
     TRY(db_begin_write(r, &tx));

@@ -147,6 +147,10 @@ struct registry_state_change {
 /* Persists the state, and an event "state" from the old to the new one, in one transaction. NOT_FOUND. */
 struct result registry_set_state(struct registry *r, const struct registry_state_change *c);
 
+/* Only the observed unavailability, without an event. NOT_FOUND. */
+struct result registry_note_unavailable(struct registry *r, const char *org, const char *region,
+                                        int64_t unavailable_ms);
+
 /* Increments and returns the epoch; durable before it returns, never given twice. NOT_FOUND. */
 struct result registry_next_epoch(struct registry *r, const char *org, const char *region, int64_t *ret_epoch);
 

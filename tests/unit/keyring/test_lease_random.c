@@ -137,7 +137,8 @@ static void rules_hold_whatever_happens(void **state) {
                                     .full_check_interval_ns = MS(1000 + draw(&l, 60000)),
                                     .ride_through_ns = MS(draw(&l, 300000)),
                                     .kms_timeout_ns = MS(5000)};
-        lease_machine_init(&l.m, &times, draw(&l, 2) == 0, seed, l.now);
+        struct lease_past past = {.phase = draw(&l, 2) == 0 ? LEASE_UNAVAILABLE : LEASE_AVAILABLE};
+        lease_machine_init(&l.m, &times, &past, seed, l.now);
         for (int i = 0; i < STEPS; i++)
             step(&l);
         grants += l.grants;
