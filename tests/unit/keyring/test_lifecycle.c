@@ -164,7 +164,8 @@ static void obey(struct world *w, struct lease_orders orders) {
         if (!w->is_first) assert_true(w->now_ns - w->first_pass_ns >= LEASE_PASS_GAP_MS * NS_PER_MS);
         w->is_first = false;
     }
-    if (orders.event == LEASE_ENDED || orders.event == LEASE_CHANGED) w->is_first = false;
+    if (orders.event == LEASE_ENDED || w->m.phase == LEASE_PAUSED || w->m.phase == LEASE_RECOVERING)
+        w->is_first = false;
     if (w->was_granted && !has) assert_int_equal(orders.event, LEASE_ENDED);
     if (!w->was_granted && has) assert_int_equal(orders.event, LEASE_GRANTED);
     w->was_granted = has;
@@ -177,6 +178,7 @@ static void answer(struct world *w, struct question *q) {
         w->last_yes_ns = q->sent_ns;
     if (is_fresh && q->is_preflight) {
         if (!is_yes) w->passes = 0;
+        if (q->verdict == VERDICT_REFUSED) w->is_first = false; /* silence alone is no trouble */
         if (is_yes && w->passes++ == 0) w->first_pass_ns = w->now_ns;
     }
     if (q->is_preflight)
