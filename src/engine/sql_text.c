@@ -211,7 +211,7 @@ static struct sql_token next_token(struct slice rest, bool behind_dot, struct bu
         return is_name ? make_token(SQL_WORD, rest, run_len(rest, is_word)) : make_token(SQL_MARK, rest, 1);
     }
     /* Beyond ASCII only inside of quotes: what the lexer might take for white space must not glue words together. */
-    bool is_mark = c > ' ' && c < 0x7f && c != '\\';
+    bool is_mark = c > ' ' && c < 0x7f && c != '\\' && c != '#';
     return make_token(SQL_MARK, rest, is_mark ? 1 : 0);
 }
 

@@ -65,7 +65,7 @@ class Reply:
         self.summary = json.loads(self.headers.get("x-clickhouse-summary", "{}"))
 
 
-def spawn(command, fds, log_path):
+def spawn(command, fds, log_path, stdin=subprocess.DEVNULL):
     """Starts a program that finds `fds` as its descriptors 3, 4, ..."""
 
     def place():
@@ -74,7 +74,7 @@ def spawn(command, fds, log_path):
             os.dup2(fd, 3 + i)
 
     with open(log_path, "ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
+        return subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=log,
                                 close_fds=False, preexec_fn=place)
 
 
@@ -124,7 +124,7 @@ class Engine:
     """One engine process, with a Gateway or without."""
 
     def __init__(self, epoch=1, gate=True, gateway=None, memory=None, args=(), lease_s=120, prefix=(), wait=True,
-                 folder=None):
+                 folder=None, stdin=subprocess.DEVNULL):
         self.folder = folder or tempfile.mkdtemp(prefix="lockset-engine-test-")
         self.socket_path = os.path.join(self.folder, "engine.sock")
         self.epoch = epoch
@@ -144,7 +144,7 @@ class Engine:
             command += ["--memory-bytes", str(memory)]
         self.began = time.monotonic()
         self.process = spawn(command, [keyring_child.fileno(), hand_over_child.fileno(), listener.fileno()],
-                             self.log_path)
+                             self.log_path, stdin)
         for s in (keyring_child, hand_over_child, listener):
             s.close()
         self.pid = self.process.pid

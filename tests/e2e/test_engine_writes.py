@@ -1,5 +1,8 @@
 """Inserts through engine and gateway: what was acknowledged is there, whoever was killed when."""
+import http.client
+import os
 import random
+import signal
 import threading
 import time
 
@@ -190,6 +193,102 @@ def test_an_old_epoch_writes_no_more():
             assert time.monotonic() - began < 20
             assert new.call(INSERT % "t", body=body(["c"]), rows=1).code == 0
             assert new.read("SELECT groupArray(_id) FROM (SELECT _id FROM w.t ORDER BY _id)").text == "['a','c']\n"
+
+
+def test_two_engines_over_one_store_lose_nothing():
+    """An engine is replaced while it writes, three times: what it acknowledged the next one has, what was not
+    acknowledged may be there, and the one before writes nothing any more."""
+    acknowledged, lock = set(), threading.Lock()
+
+    def write(engine, k):
+        for n in range(100000):
+            i = f"e{engine.epoch}-{k}-{n}"
+            try:
+                reply = engine.call(INSERT % "t", body=body([i]), rows=1, deadline_ms=2000)
+            except (OSError, http.client.HTTPException):
+                return
+            if reply.code:
+                return
+            with lock:
+                acknowledged.add(i)
+
+    def is_refused(engine):
+        try:
+            return engine.call(INSERT % "t", body=body(["late"]), rows=1, deadline_ms=2000).code != 0
+        except (OSError, http.client.HTTPException):
+            return engine.wait(5) == 70  # it could not be told in time
+
+    engines, writers = [], []
+    with Gateway() as gateway:
+        try:
+            for epoch in range(1, 5):
+                engine = Engine(epoch=epoch, gateway=gateway)
+                engines.append(engine)
+                prepare(engine, "CREATE" if epoch == 1 else "ATTACH")
+                for w in writers:  # of the one before
+                    w.join(20)
+                    assert not w.is_alive(), "an old engine goes on writing"
+                found = set(engine.read("SELECT DISTINCT _id FROM w.t").text.split())
+                assert acknowledged <= found, f"{len(acknowledged - found)} acknowledged rows are lost"
+                writers = [threading.Thread(target=write, args=(engine, k)) for k in range(3)]
+                before = len(acknowledged)
+                for w in writers:
+                    w.start()
+                while len(acknowledged) < before + 10:
+                    assert any(w.is_alive() for w in writers), "nothing can be written"
+                    time.sleep(0.02)
+            assert all(is_refused(old) for old in engines[:-1])
+            engines[-1].kill()
+            for w in writers:
+                w.join()
+        finally:
+            for engine in engines:
+                engine.kill()
+        with Engine(epoch=9, gateway=gateway) as engine:
+            prepare(engine, "ATTACH")
+            found = set(engine.read("SELECT DISTINCT _id FROM w.t").text.split())
+            assert acknowledged <= found and "late" not in found
+            checked = engine.call("CHECK TABLE w.t").text.splitlines()
+            assert checked and all(line.split("\t")[1] == "1" for line in checked)
+
+
+def test_a_frozen_gateway_hangs_nobody_beyond_the_deadline():
+    with Gateway() as gateway, Engine(gateway=gateway) as engine:
+        prepare(engine)
+        gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            try:
+                assert engine.call(INSERT % "t", body=body(["a"]), rows=1, deadline_ms=2000).code != 0
+            except (OSError, http.client.HTTPException):
+                assert engine.wait(5) == 70
+            assert time.monotonic() - began < 7
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+
+
+def test_what_stands_on_stdin_is_no_data():
+    reader, writer = os.pipe()
+    os.write(writer, row("from-stdin", 1, "{}"))
+    os.close(writer)
+    with Gateway() as gateway, Engine(gateway=gateway, stdin=reader) as engine:
+        os.close(reader)
+        assert os.readlink(f"/proc/{engine.pid}/fd/0") == "/dev/null"
+        prepare(engine)
+        assert engine.call(INSERT % "t", body=body(["sent"]), rows=1).code == 0
+        assert engine.call("/* c */ INSERT INTO w.t (_id, _raw) SELECT 'selected', '{}'").code == 0
+        assert engine.read("SELECT arraySort(groupArray(_id)) FROM w.t").text == "['selected','sent']\n"
+
+
+def test_a_table_is_dropped_at_once_and_leaves_nothing(pair):
+    gone = "c" + "2" * 20
+    assert pair.call(table("CREATE", "gone", gone)).code == 0
+    assert pair.call(INSERT % "gone", body=body(["x"]), rows=1).code == 0
+    began = time.monotonic()
+    assert pair.call("DROP TABLE w.gone SYNC", deadline_ms=10000).code == 0
+    assert time.monotonic() - began < 5
+    assert pair.call(table("ATTACH", "gone2", gone).replace("11111111-1111", "22222222-2222")).code == 0
+    assert count(pair, "gone2") == 0
 
 
 def test_a_gateway_that_is_gone_fails_soon():
