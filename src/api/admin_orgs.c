@@ -212,11 +212,12 @@ struct result admin_add_api_key(struct call *c) {
     TRY(call_body(c, members, false, &body));
     const char *name = NULL;
     TRY(call_opt_text(body, "name", MAX_NAME, &name));
+    CHECK(!name || *name, ERR_INVALID, "'name' must not be empty: leave it out to have one made");
     AUTO_FREE char *key = NULL;
     char hash[REGISTRY_HASH_HEX + 1];
     TRY(make_api_key(&key, hash));
     AUTO_FREE char *own_name = str_format("key-%.8s", hash);
-    if (!name || !*name) name = own_name;
+    if (!name) name = own_name;
     struct result r = registry_add_api_key(c->api->registry, org.id, hash, name, "operator");
     if (r.code == ERR_EXISTS)
         return refuse(&c->why, r.code, 409, "ALREADYEXISTS", 0, "There is an API key named '%s' already.", name);

@@ -91,10 +91,10 @@ static void answer_refusal(struct http_request *r, const struct refusal *why, co
     result_ignore(json_write(model, &text)); /* made of valid strings just above */
     char seconds[16];
     snprintf(seconds, sizeof seconds, "%u", why->retry_after_s);
-    const struct http_field fields[] = {{"Content-Type", "application/json"},
-                                        {"Cache-Control", "no-store"},
-                                        {why->retry_after_s ? "Retry-After" : NULL, seconds},
-                                        {NULL, NULL}};
+    struct http_field fields[] = {
+        {"Content-Type", "application/json"}, {"Cache-Control", "no-store"}, {NULL, NULL}, {NULL, NULL}};
+    if (why->retry_after_s) fields[2] = (struct http_field){"Retry-After", seconds};
+    if (more && more->allowed) fields[2] = (struct http_field){"Allow", more->allowed};
     http_answer(r, why->status, fields, buf_slice(&text));
 }
 

@@ -15,6 +15,7 @@ void answer_text(struct http_request *r, int status, struct slice body);
 struct answer_error {
     const char *query_id;  /* NULL: none */
     unsigned line, column; /* 0: not known */
+    const char *allowed;   /* methods, for the header Allow; NULL: none */
 };
 void answer_error(struct http_request *r, struct result error, const struct refusal *why,
                   const struct answer_error *more);

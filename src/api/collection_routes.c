@@ -127,7 +127,20 @@ struct result collections_create(struct call *c) {
     return OK;
 }
 
+/* A body means documents, and that the end of the path was forgotten. */
+static struct result refuse_documents(struct call *c) {
+    static const char *const members[] = {NULL};
+    JSON_AUTO(body);
+    if (is_ok(call_body(c, members, false, &body))) return OK;
+    return refuse(
+        &c->why, ERR_INVALID, 400, "INVALIDINPUT", 0,
+        "Nothing was deleted: this path deletes the whole collection and takes no body. Documents are deleted "
+        "at %s/docs.",
+        call_param(c, 1));
+}
+
 struct result collections_delete(struct call *c) {
+    TRY(refuse_documents(c));
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(call_collection(c, &row));
     TRY(collection_delete(call_tenant(c), &row, &c->why));

@@ -96,7 +96,10 @@ struct result workspace_create(struct call *c) {
 }
 
 struct result workspace_delete(struct call *c) {
+    static const char *const members[] = {NULL};
     const char *name = call_param(c, 0);
+    JSON_AUTO(body);
+    TRY(call_body(c, members, false, &body));
     AUTO(registry_workspace_done) struct registry_workspace w = {0};
     TRY(get_workspace(c, name, &w));
     CHECK(strcmp(name, "commons") != 0, ERR_INVALID, "the workspace 'commons' always exists and can't be deleted");

@@ -177,7 +177,8 @@ struct result query_post(struct call *c) {
     struct result r = run(c, &q, paged);
     if (is_err(r)) {
         atomic_fetch_add(&c->api->metrics.queries_failed, 1);
-        answer_error(c->http, r, &c->why, &(struct answer_error){q.query_id, c->error.line, c->error.column});
+        answer_error(c->http, r, &c->why,
+                     &(struct answer_error){.query_id = q.query_id, .line = c->error.line, .column = c->error.column});
     }
     return OK;
 }

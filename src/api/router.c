@@ -16,6 +16,7 @@ static void parts_done(struct parts *p) {
 void router_match_done(struct router_match *m) {
     for (size_t i = 0; i < m->param_count; i++)
         mem_free(m->params[i]);
+    mem_free(m->allowed);
     *m = (struct router_match){0};
 }
 
@@ -80,6 +81,9 @@ struct result router_find(const struct router_route *routes, const char *method,
         }
         buf_printf(&others, "%s%s", others.len ? ", " : "", r->method);
     }
-    CHECK(others.len == 0, ERR_METHOD, "this path serves %s", buf_str(&others));
+    if (others.len) {
+        ret->allowed = str_dup(buf_str(&others));
+        FAIL(ERR_METHOD, "this path serves %s", ret->allowed);
+    }
     FAIL(ERR_NOT_FOUND, "there is no such path");
 }

@@ -26,11 +26,12 @@ struct router_match {
     const struct router_route *route;
     char *params[ROUTER_MAX_PARAMS]; /* decoded; owned */
     size_t param_count;
+    char *allowed; /* METHOD: what the path serves, "GET, POST"; owned */
 };
 void router_match_done(struct router_match *m); /* accepts zeroed */
 
 /* NOT_FOUND (no such path), METHOD (the path exists, served by other methods: the detail lists them), INVALID (a broken
- * escape). HEAD is served as GET. On success the caller calls router_match_done. */
+ * escape). HEAD is served as GET. On success, and after METHOD, the caller calls router_match_done. */
 struct result router_find(const struct router_route *routes, const char *method, struct slice path,
                           struct router_match *ret);
 

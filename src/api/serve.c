@@ -88,6 +88,7 @@ static struct result route(struct call *c) {
     if (is_ok(r)) return auth_check(c);
     if (r.code != ERR_NOT_FOUND && r.code != ERR_METHOD) return r;
     AUTO_FREE char *detail = str_dup(err_detail());
+    c->error.allowed = c->match.allowed;
     AUTO_FREE char *path = slice_to_str(http_path(c->http));
     return refuse(&c->why, r.code, err_http_status(r.code), answer_error_type(r.code), 0, "%s %.200s: %s.",
                   http_method(c->http), path, detail);
@@ -132,6 +133,7 @@ struct result serve_start(struct api *api, int listen_fd, const char *tls_cert_p
                                           .too_large = on_too_large,
                                           .bad_framing = on_bad_framing,
                                           .max_connections = MAX_CONNECTIONS,
+                                          .replaces_waiting = true,
                                           .tls_cert_pem = tls_cert_pem,
                                           .tls_key_pem = tls_key_pem};
     return http_server_start(&options, ret);

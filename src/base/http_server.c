@@ -29,6 +29,7 @@ enum {
     PIECE_MAX_BYTES = 256 * 1024,
     DROP_MAX_BYTES = 1024 * 1024,
     BACKLOG = 512,
+    REPLACED_MAX = 64, /* connections that are being closed for others */
     DEFAULT_CONNECTIONS = 1024,
     DEFAULT_IDLE_S = 75,
     REASON_BYTES = 160
@@ -36,6 +37,9 @@ enum {
 
 struct connection {
     int fd;
+    int64_t since_ns; /* of the last head, answer, or of the connection itself */
+    bool is_working;  /* a handler runs, or its answer is being sent */
+    bool is_replaced;
     struct connection *previous, *next;
 };
 
@@ -46,6 +50,7 @@ struct http_server {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* running == 0 */
     struct connection *connections;
+    unsigned connection_count;
     unsigned running;
     bool cutting;
     atomic_bool stopping;
@@ -66,6 +71,17 @@ static void count_request(struct http_request *r, bool begins) {
         pthread_cond_broadcast(&s->idle);
     pthread_mutex_unlock(&s->lock);
     r->counted = begins;
+}
+
+/* Notes that its connection waits for the client from now on, or works for it. */
+static void note_activity(struct http_request *r, bool is_working) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *c = info ? info->socket_context : NULL;
+    if (!c) return;
+    pthread_mutex_lock(&r->server->lock);
+    c->since_ns = clock_boottime_ns();
+    c->is_working = is_working;
+    pthread_mutex_unlock(&r->server->lock);
 }
 
 static void answer_text(struct http_request *r, int status, const char *text) {
@@ -100,6 +116,7 @@ static enum MHD_Result add_line(void *arg, enum MHD_ValueKind kind, const char *
 static enum MHD_Result request_begin(struct http_request *r, const char *version) {
     const struct http_server_options *o = &r->server->options;
     count_request(r, true);
+    note_activity(r, false);
     MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, add_line, r);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
@@ -152,6 +169,7 @@ static bool client_hung_up(struct http_request *r) {
 
 static enum MHD_Result request_finish(struct http_request *r) {
     const struct http_server_options *o = &r->server->options;
+    note_activity(r, true);
     /* The library takes the end of the connection for the end of a chunked body. A cut-off upload must not look like
      * a whole one, and a client that has sent its last chunk has no reason to hang up before the answer. */
     if (r->chunked && client_hung_up(r)) return MHD_NO;
@@ -197,8 +215,23 @@ static void on_completed(void *server, struct MHD_Connection *connection, void *
         if (!r->delivered) mem_free(stream);
     }
     if (r->begun && s->options.handler.done) s->options.handler.done(s->options.context, r);
-    if (r->counted) count_request(r, false);
+    if (r->counted) {
+        note_activity(r, false);
+        count_request(r, false);
+    }
     http_request_free(r);
+}
+
+/* Lock held. */
+static void replace_waiting(struct http_server *s, const struct connection *fresh) {
+    struct connection *oldest = NULL;
+    for (struct connection *c = s->connections; c; c = c->next) {
+        bool waits = c != fresh && !c->is_working && !c->is_replaced;
+        if (waits && (!oldest || c->since_ns <= oldest->since_ns)) oldest = c;
+    }
+    if (!oldest) return;
+    oldest->is_replaced = true;
+    shutdown(oldest->fd, SHUT_RDWR);
 }
 
 static void on_connection(void *server, struct MHD_Connection *connection, void **context,
@@ -208,10 +241,13 @@ static void on_connection(void *server, struct MHD_Connection *connection, void 
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         struct connection *c = mem_alloc(sizeof *c);
         c->fd = info->connect_fd;
+        c->since_ns = clock_boottime_ns();
         pthread_mutex_lock(&s->lock);
         c->next = s->connections;
         if (c->next) c->next->previous = c;
         s->connections = c;
+        s->connection_count++;
+        if (s->options.replaces_waiting && s->connection_count > s->options.max_connections) replace_waiting(s, c);
         if (s->cutting) shutdown(c->fd, SHUT_RDWR);
         pthread_mutex_unlock(&s->lock);
         *context = c;
@@ -225,6 +261,7 @@ static void on_connection(void *server, struct MHD_Connection *connection, void 
     else
         s->connections = c->next;
     if (c->next) c->next->previous = c->previous;
+    s->connection_count--;
     pthread_mutex_unlock(&s->lock);
     mem_free(c);
 }
@@ -263,10 +300,11 @@ static struct result daemon_start(struct http_server *s, int fd) {
         flags, 0, NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_message, s, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
         MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, o->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        o->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
-        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)MEMORY_STEP_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
-        (size_t)STACK_BYTES, MHD_OPTION_ARRAY, o->tls_cert_pem ? tls : none, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT,
+        o->max_connections + (o->replaces_waiting ? REPLACED_MAX : 0), MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
+        (size_t)MEMORY_STEP_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_ARRAY,
+        o->tls_cert_pem ? tls : none, MHD_OPTION_END);
     CHECK(s->daemon, ERR_IO, "the HTTP server could not start: %s",
           s->start_reason[0] ? s->start_reason : "no reason given");
     return OK;

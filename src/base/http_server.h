@@ -36,7 +36,10 @@ struct http_server_options {
     void (*too_large)(void *context, struct http_request *r); /* answers 413 in the service's own shape */
     void (*bad_framing)(void *context, struct http_request *r, const char *why); /* answers 400; NULL: plain text */
     unsigned max_connections; /* default 1024; one more is closed at once, without an answer */
-    unsigned idle_timeout_s;  /* default 75; a client that sends or reads nothing for so long is dropped */
+    /* At the limit, instead: the connection is closed that has been waited on for a request, or the rest of one, for
+     * longest. So nobody can shut others out by opening connections, or by sending slowly. */
+    bool replaces_waiting;
+    unsigned idle_timeout_s; /* default 75; a client that sends or reads nothing for so long is dropped */
     const char *tls_cert_pem, *tls_key_pem; /* both or none */
 };
 

@@ -80,7 +80,9 @@ void query_place_error(struct slice sql, const struct sql_text *text, struct buf
     static const struct {
         const char *words, *shown;
         unsigned first; /* what the first byte counts as */
-    } forms[] = {{"failed at position ", "failed at", 1}, {"can't be read at byte ", "can't be read at", 0}};
+    } forms[] = {{"failed at position ", "failed at", 1},
+                 {"can't be read at byte ", "can't be read at", 0},
+                 {"the bracket at byte ", "the bracket at", 0}};
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         const char *found = strstr(buf_str(message), forms[i].words);
         if (!found) continue;

@@ -176,31 +176,7 @@ def test_collections(org):
     assert org.rows("SELECT * FROM fresh") == []
 
 
-# ---- bodies that are no good, at every endpoint that takes one ----
-
-ENDPOINTS = [("POST", "/v1/admin/orgs"), ("PATCH", "/v1/admin/orgs/{org}"), ("POST", "/v1/admin/orgs/{org}/api-keys"),
-             ("POST", "/v1/admin/keys/check"), ("POST", "/v1/orgs/self/ws"), ("POST", "/v1/orgs/self/ws/commons/collections"),
-             ("POST", "/v1/orgs/self/ws/commons/collections/c/docs"), ("PATCH", "/v1/orgs/self/ws/commons/collections/c/docs"),
-             ("DELETE", "/v1/orgs/self/ws/commons/collections/c/docs"), ("POST", "/v1/orgs/self/queries"),
-             ("POST", "/v1/orgs/self/ws/commons/collections/c/offsets/commit")]
-BODIES = {"not json": b"hello", "half": b'{"data":[{"a":', "array": b"[]", "number": b"5", "string": b'"x"', "null": b"null",
-          "trailing": b"{} {}", "twice": b'{"name":1,"name":2}', "utf8": b'{"name":"\xff"}', "nul": b'{"name":"a\\u0000b"}',
-          "surrogate": b'{"name":"\\ud800"}', "deep": b'{"data":' + b"[" * 50000, "unknown": b'{"bogus":true}',
-          "types": b'{"name":[1],"sql":5,"data":"x","kms_key_arn":{},"display_name":[],"region":7}', "bom": b"\xef\xbb\xbf{}",
-          "control": b'{"name":"a\x01"}', "nan": b'{"name":NaN}', "comment": b"{/* */}", "single": b"{'name':'x'}"}
-
-
-@pytest.mark.parametrize("method,path", ENDPOINTS)
-def test_bad_bodies_everywhere(rig, org, method, path):
-    token = f"Operator {TOKEN}" if "/admin/" in path else f"ApiKey {org.api_key}"
-    before = (rig.admin("GET", "/orgs").data, org.call("GET", "/ws").data, org.call("GET", "/collections").data)
-    for what, body in BODIES.items():
-        answer = rig.call(method, path.replace("{org}", org.name), raw=body, headers={"Authorization": token})
-        assert 400 <= answer.status < 500, (what, answer)
-        assert answer.json["type"] and len(answer.message) > 8, (what, answer)
-    assert before == (rig.admin("GET", "/orgs").data, org.call("GET", "/ws").data, org.call("GET", "/collections").data)
-    assert rig.call("GET", "/healthz").status == 200
-
+# ---- bodies that are no good: see test_api_routes.py for every route; here what is large ----
 
 def test_bodies_that_are_too_large(rig, org):
     big = b'{"data":[{"a":"' + b"x" * (10 << 20) + b'"}]}'

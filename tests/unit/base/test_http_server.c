@@ -506,6 +506,58 @@ static void test_connection_limit(void **state) {
     http_server_stop(s.server, false);
 }
 
+/* Has the other side closed it within `ms`? */
+static bool is_closed(int fd, int ms) {
+    struct pollfd p = {fd, POLLIN, 0};
+    char byte;
+    return poll(&p, 1, ms) == 1 && recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+/* Soon: connections that were closed are still counted for a moment. */
+static bool gets_an_answer(unsigned port) {
+    for (int i = 0; i < 200; i++) {
+        bool ended;
+        AUTO_FREE char *got =
+            raw_exchange(port, slice_str("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), PATIENT_MS, &ended);
+        if (strncmp(got, "HTTP/1.1 200 ", 13) == 0) return true;
+        clock_sleep_ms(20);
+    }
+    return false;
+}
+
+static void test_waiting_connections_make_room(void **state) {
+    struct service s;
+    service_start(&s, (struct http_server_options){.max_connections = 3, .replaces_waiting = true});
+    static const char work[] = "GET /slow?ms=3000 HTTP/1.1\r\nHost: x\r\n\r\n", half[] = "GET / HTTP/1.1\r\nHo";
+    int working = raw_connect(s.port);
+    assert_int_equal(write(working, work, sizeof work - 1), sizeof work - 1);
+    while (s.in_finish == 0)
+        clock_sleep_ms(5);
+    int idle = raw_connect(s.port), dripping = raw_connect(s.port);
+    assert_int_equal(write(dripping, half, sizeof half - 1), sizeof half - 1);
+    assert_true(gets_an_answer(s.port));
+    assert_true(is_closed(idle, PATIENT_MS));
+    assert_true(gets_an_answer(s.port));
+    for (int i = 0; i < 200; i++)
+        close(raw_connect(s.port));
+    assert_true(gets_an_answer(s.port));
+    int others[3];
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        others[i] = raw_connect(s.port);
+    assert_true(is_closed(dripping, PATIENT_MS));
+    assert_true(gets_an_answer(s.port));
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        close(others[i]);
+    /* What worked all the while was left alone. */
+    char answer[512];
+    ssize_t n = read(working, answer, sizeof answer);
+    assert_true(n > 12 && slice_starts_with(slice_make(answer, (size_t)n), "HTTP/1.1 200"));
+    close(working);
+    close(idle);
+    close(dripping);
+    http_server_stop(s.server, false);
+}
+
 static void test_ports(void **state) {
     int fd = -1, other = -1;
     unsigned port = 0;
@@ -550,6 +602,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_cut_is_quick),
     cmocka_unit_test(test_many_clients),
     cmocka_unit_test(test_connection_limit),
+    cmocka_unit_test(test_waiting_connections_make_room),
     cmocka_unit_test(test_ports),
 };
 
