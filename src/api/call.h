@@ -72,6 +72,7 @@ struct result admin_add_api_key(struct call *c);
 struct result admin_check_key(struct call *c);
 struct result admin_get_region(struct call *c);
 struct result admin_add_region(struct call *c);
+struct result admin_recover_region(struct call *c);
 struct result admin_list_regions(struct call *c);
 struct result admin_check_region(struct call *c);
 struct result admin_list_events(struct call *c);
@@ -105,6 +106,9 @@ struct result region_add(struct call *c, const char *org, const char *region, co
 
 /* The registry's row of the collection that the path names (params 0 and 1). NOT_FOUND with c->why filled. */
 struct result call_collection(struct call *c, struct registry_collection *ret);
+
+/* Takes up recoveries that were cut off, in a thread of its own, until the process ends. */
+struct result recovery_watch_start(struct api *api);
 
 /* ---- shapes (shape.c) ---- */
 

@@ -11,7 +11,7 @@ static const char *status_of(struct call *c, const struct registry_collection *r
     state = keylink_state(c->api->keylink, row->org);
     const char *name = json_string_value(json_object_get(state, "state"));
     if (name && strcmp(name, "UNAVAILABLE") == 0) return "ENCRYPTION_KEY_ERROR";
-    if (name && strcmp(name, "PAUSED") == 0) return "PAUSED";
+    if (name && (strcmp(name, "PAUSED") == 0 || strcmp(name, "RECOVERING") == 0)) return "PAUSED";
     return row->status;
 }
 
@@ -23,6 +23,13 @@ static json_t *shape_collection(struct call *c, const struct registry_collection
                           "rrn", rrn, "insert_only", 0, "read_only", 0, "sources", "aliases");
     json_object_set_new(o, "created_at", shape_time(row->created_at_ms));
     json_object_set_new(o, "retention_secs", row->retention_secs ? json_integer(row->retention_secs) : json_null());
+    AUTO(registry_recovery_done) struct registry_recovery v = {0};
+    if (is_ok(registry_get_recovery(c->api->registry, row->id, &v))) {
+        json_t *recovery = json_pack("{s:b, s:s, s:b}", "recovered", v.is_recovered, "reason", v.reason, "readable",
+                                     v.is_recovered || v.is_readable);
+        json_object_set_new(recovery, "at", shape_time(v.at_ms));
+        json_object_set_new(o, "lockset_recovery", recovery);
+    }
     return o;
 }
 

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "lifecycle/recovery.h"
 #include "lifecycle/writes.h"
 
 enum { MAX_ANSWER_BYTES = 64 * 1024 * 1024, MAX_FENCES = 1000 };
@@ -10,6 +11,7 @@ static struct result write_docs(struct call *c,
     atomic_fetch_add(&c->api->metrics.writes, 1);
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(call_collection(c, &row));
+    TRY(recovery_check(c->api->registry, &row, KEYLINK_WRITE, &c->why));
     const char *key = http_header(c->http, "Idempotency-Key");
     CHECK(!key || (*key && strlen(key) <= WRITE_MAX_KEY_BYTES), ERR_INVALID, "Idempotency-Key must have 1 to %d bytes",
           WRITE_MAX_KEY_BYTES);

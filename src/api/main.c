@@ -123,6 +123,7 @@ static struct result run(struct arguments *a) {
     TRY(read_pem(config->api_tls_key, &key));
     struct http_server *server;
     TRY(serve_start(&api, LISTEN_FD, cert.len ? buf_str(&cert) : NULL, key.len ? buf_str(&key) : NULL, &server));
+    TRY(recovery_watch_start(&api));
     log_info("api.serving", KV("region", region));
     serve_until_end(api.keylink, region);
     log_info("api.ending", KV("region", region));

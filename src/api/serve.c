@@ -23,6 +23,7 @@ const struct router_route api_routes[] = {
     {"POST", "/v1/admin/orgs/{}/regions", ROUTER_OPERATOR, admin_add_region},
     {"GET", "/v1/admin/orgs/{}/regions/{}", ROUTER_OPERATOR, admin_get_region},
     {"POST", "/v1/admin/orgs/{}/regions/{}/check", ROUTER_OPERATOR, admin_check_region},
+    {"POST", "/v1/admin/orgs/{}/regions/{}/recover", ROUTER_OPERATOR, admin_recover_region},
     {"POST", "/v1/admin/keys/check", ROUTER_OPERATOR, admin_check_key},
     {"GET", "/v1/admin/key-policy", ROUTER_OPERATOR, admin_key_policy},
     {"GET", "/v1/orgs/self", ROUTER_ANYWHERE, self_get},

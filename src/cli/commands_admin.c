@@ -151,6 +151,23 @@ static struct result run_region_check(const struct args *a) {
     return print_one(a, "POST", path);
 }
 
+static struct result run_region_recover(const struct args *a) {
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/regions/$2/recover", a->positional[0], a->positional[1]);
+    AUTO(client_done) struct client c = {0};
+    TRY(client_init_in(&c, a, CLIENT_OPERATOR, a->positional[1])); /* each region's own API recovers it */
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    struct slice body = slice_str(args_has(a, "--keep-readable") ? "{\"keep_readable\":true}" : "{}");
+    TRY(client_expect(&c, "POST", path, body, &answer));
+    if (args_has(a, "--json")) {
+        client_print_json(answer.body);
+        return OK;
+    }
+    const json_t *list = json_object_get(json_object_get(answer.body, "data"), "collections");
+    if (json_array_size(list) == 0) printf("There were no collections to recover; the organization operates again.\n");
+    table_print(list, (const char *const[]){"collection", "recovered", "readable", "reason", NULL});
+    return OK;
+}
+
 static struct result run_key_check(const struct args *a) {
     json_t *body = json_pack("{s:s,s:s}", "kms_key_arn", a->positional[0], "region",
                              args_has(a, "--region") ? args_get(a, "--region") : "us-west-2");
@@ -215,6 +232,13 @@ const struct command admin_commands[] = {
     {"region show", "ORG REGION", "Shows the state of an organization's key in a region.", NONE, false,
      run_region_show},
     {"region check", "ORG REGION", "Checks an organization's key now.", NONE, false, run_region_check},
+    {"region recover", "ORG REGION",
+     "Recovers an organization's paused collections in a region. Each is found recovered, or unrecoverable with the "
+     "reason.",
+     (const struct args_option[]){
+         {"--keep-readable", NULL, "data of unrecoverable collections, until the pause, can still be queried", NULL},
+         END},
+     false, run_region_recover},
     {"key check", "ARN", "Runs all checks on a customer's key and creates nothing.",
      (const struct args_option[]){REGION_OPTION, END}, false, run_key_check},
     {"key policy", "", "Prints the key policy that a customer grants to this service.",

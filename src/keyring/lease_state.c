@@ -166,7 +166,8 @@ static struct lease_orders ran_out(struct lease_machine *m, int64_t now_ns) {
 static bool observe(struct lease_machine *m, int64_t now_ns) {
     int64_t passed = now_ns - m->observed_at_ns;
     m->observed_at_ns = now_ns;
-    if (m->phase != LEASE_UNAVAILABLE || passed <= 0) return false;
+    /* A key that is passing its checks right now is on its way back. */
+    if (m->phase != LEASE_UNAVAILABLE || m->passes > 0 || passed <= 0) return false;
     m->unavailable_ns += min_of(passed, MS(2 * LEASE_OBSERVE_MS));
     return m->times.pause_after_ns > 0 && m->unavailable_ns >= m->times.pause_after_ns;
 }

@@ -123,13 +123,25 @@ struct result collection_attach(struct tenant *t, const struct keylink_engine *e
     return r;
 }
 
-struct result collection_drop(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+struct result collection_hide(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
     BUF_AUTO(view, 1024);
     buf_append_str(&view, "DROP VIEW IF EXISTS ");
     sql_quote_name(slice_str(c->workspace), &view);
     buf_append_str(&view, ".");
     sql_quote_name(slice_str(c->name), &view);
-    TRY(tenant_run(t, engine, buf_str(&view)));
+    return tenant_run(t, engine, buf_str(&view));
+}
+
+struct result collection_show(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+    TRY(collection_attach(t, engine, c));
+    pthread_mutex_lock(&c->lock);
+    struct result r = collection_make_view(t, engine, c);
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+struct result collection_drop(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+    TRY(collection_hide(t, engine, c));
     AUTO_FREE char *table = str_format("DROP TABLE IF EXISTS lockset_data.`%s` SYNC", c->id);
     return tenant_run(t, engine, table);
 }
@@ -142,6 +154,14 @@ static struct result finish_deletion(struct tenant *t, const struct keylink_engi
     return r.code == ERR_NOT_FOUND ? OK : r;
 }
 
+/* Unrecoverable after a pause, and the operator didn't ask for it to stay readable: nobody sees it again. */
+static bool is_lost(struct tenants *all, const struct registry_collection *c) {
+    if (strcmp(c->status, "PAUSED") != 0) return false;
+    AUTO(registry_recovery_done) struct registry_recovery v = {0};
+    struct result r = registry_get_recovery(tenants_registry(all), c->id, &v);
+    return is_err(r) || !v.is_readable;
+}
+
 struct result tenant_attach(struct tenant *t, const struct keylink_engine *engine) {
     TRY(tenant_run(t, engine, "CREATE DATABASE IF NOT EXISTS lockset_data ENGINE = Memory"));
     TRY(tenant_run(t, engine, "CREATE DATABASE IF NOT EXISTS commons ENGINE = Memory"));
@@ -151,6 +171,7 @@ struct result tenant_attach(struct tenant *t, const struct keylink_engine *engin
     for (size_t i = 0; i < list.count; i++) {
         struct collection *c = tenant_collection(t, &list.items[i]);
         bool is_going = strcmp(list.items[i].status, "DELETED") == 0;
+        if (is_lost(all, &list.items[i])) continue;
         struct result r = is_going ? finish_deletion(t, engine, c) : collection_attach(t, engine, c);
         if (is_ok(r)) continue;
         if (r.code != ERR_PEER) return r;

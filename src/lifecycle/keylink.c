@@ -293,6 +293,18 @@ json_t *keylink_state_in(struct keylink *k, const char *org, const char *region)
     return state;
 }
 
+json_t *keylink_orgs_in_state(struct keylink *k, const char *state_name) {
+    json_t *list = json_array(), *state;
+    const char *org;
+    pthread_mutex_lock(&k->lock);
+    json_object_foreach(k->states, org, state) {
+        const char *name = json_string_value(json_object_get(state, "state"));
+        if (name && strcmp(name, state_name) == 0) json_array_append_new(list, json_string(org));
+    }
+    pthread_mutex_unlock(&k->lock);
+    return list;
+}
+
 bool keylink_engine(struct keylink *k, const char *org, struct keylink_engine *ret) {
     pthread_mutex_lock(&k->lock);
     const json_t *e = json_object_get(k->engines, org);

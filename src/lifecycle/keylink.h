@@ -30,6 +30,9 @@ json_t *keylink_state(struct keylink *k, const char *org);
 /* The same in any region, for showing. */
 json_t *keylink_state_in(struct keylink *k, const char *org, const char *region);
 
+/* Organizations whose state in this region is called so: an array of ids, for the caller to drop. */
+json_t *keylink_orgs_in_state(struct keylink *k, const char *state_name);
+
 /* The engine that serves an organization now. False: none, as far as is known. */
 enum { KEYLINK_SOCKET_BYTES = 108 };
 struct keylink_engine {

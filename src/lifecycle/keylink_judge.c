@@ -44,18 +44,25 @@ static struct result refuse_for_key(const json_t *state, enum keylink_use use, s
                        : unreachable ? "AWS KMS can't be reached"
                                      : "the encryption key refuses its use";
     const char *reason = text_of(state, "reason", "");
-    return refuse(
-        why, ERR_NO_LEASE, forbidden ? 403 : 503, forbidden ? "FORBIDDEN" : "NOT_READY", forbidden ? 0 : RETRY_KEY_S,
-        "Data is not accessible: %s. Key %s, region %s, AWS error %s, since %s.%s%s%s %s.", what,
-        text_of(state, "kms_key_arn", "of the service"), text_of(state, "region", "?"), aws_error, since,
-        *reason ? " " : "", reason, *reason && reason[strlen(reason) - 1] != '.' ? "." : "", mend(cause, aws_error));
+    return refuse(why, ERR_NO_LEASE, forbidden ? 403 : 503, forbidden ? "FORBIDDEN" : "NOT_READY",
+                  forbidden ? 0 : RETRY_KEY_S,
+                  "Data is not accessible: %s. Key %s, region %s, AWS error %s, since %s.%s%s%s %s.", what,
+                  text_of(state, "kms_key_arn", "of the service"), text_of(state, "region", "?"), aws_error, since,
+                  *reason ? " " : "", reason, *reason && reason[strlen(reason) - 1] != '.' ? "." : "",
+                  paused ? "Nothing that was stored is lost" : mend(cause, aws_error));
 }
 
 struct result keylink_judge(const json_t *state, enum keylink_use use, struct refusal *why) {
     const char *name = text_of(state, "state", "STARTING");
     if (strcmp(name, "AVAILABLE") == 0) return OK;
     if (use == KEYLINK_RECOVER && strcmp(name, "RECOVERING") == 0) return OK;
-    if (strcmp(name, "STARTING") == 0 || strcmp(name, "RECOVERING") == 0) {
+    if (strcmp(name, "RECOVERING") == 0)
+        return refuse(
+            why, ERR_NO_LEASE, 503, "NOT_READY", RETRY_KEY_S,
+            "Data is not accessible yet: the collections are being recovered after a pause (key %s, region %s). "
+            "Try again in a moment.",
+            text_of(state, "kms_key_arn", "of this organization"), text_of(state, "region", "of this port"));
+    if (strcmp(name, "STARTING") == 0) {
         const char *arn = text_of(state, "kms_key_arn", "of this organization");
         return refuse(why, ERR_NO_LEASE, 503, "NOT_READY", RETRY_STARTING_S,
                       "Data is not accessible yet: key %s, region %s, is being checked (%s). Try again in a moment.",

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "lifecycle/recovery.h"
 
 enum { MAX_ERROR_BYTES = 2000, ATTEMPTS = 2 };
 
@@ -180,6 +181,18 @@ static unsigned left_ms(int64_t deadline_ns) {
     return ms < 1 ? 1 : (unsigned)ms;
 }
 
+/* A collection that was lost in a pause is there, but can't be seen: tell so. */
+static struct result check_recovered(const struct attempt *a, struct refusal *why) {
+    struct tenants *all = tenant_all(a->tenant);
+    for (size_t i = 0; i < a->text->table_count; i++) {
+        AUTO(registry_collection_done) struct registry_collection row = {0};
+        if (is_ok(registry_get_collection(tenants_registry(all), tenant_org(a->tenant), tenants_region(all),
+                                          a->text->tables[i].workspace, a->text->tables[i].name, &row)))
+            TRY(recovery_check(tenants_registry(all), &row, KEYLINK_READ, why));
+    }
+    return OK;
+}
+
 /* One call of one engine. UNREACHABLE and TIMEOUT leave *why empty: the caller finds out what they mean. */
 static struct result run_once(const struct attempt *a, const struct keylink_engine *engine, struct query_result *ret,
                               struct refusal *why) {
@@ -200,6 +213,7 @@ static struct result run_once(const struct attempt *a, const struct keylink_engi
     if (is_err(feed.outcome)) r = refuse_feed(&feed, why);
     mem_free(feed.detail);
     TRY(r);
+    if (reply.exception_code == ENGINE_UNKNOWN_TABLE) TRY(check_recovered(a, why));
     if (reply.exception_code) return refuse_exception(a->query, a->text, &reply, ret, why);
     r = rows_finish(&ret->rows);
     if (is_err(r)) {

@@ -75,6 +75,10 @@ struct result tenant_run(struct tenant *t, const struct keylink_engine *engine, 
 struct result collection_attach(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
 /* Makes the view anew from c->schema. c->lock is held. */
 struct result collection_make_view(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
+/* Drops the view only: the collection can't be queried any more. */
+struct result collection_hide(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
+/* Attaches it if need be, and makes the view anew. */
+struct result collection_show(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
 /* Drops view and table, and with them every object of the collection in the store. */
 struct result collection_drop(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
 /* Everything the registry knows; what was being deleted is deleted. */

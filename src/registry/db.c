@@ -227,6 +227,11 @@ static struct result make_or_check(struct registry *r, const char *path) {
     CHECK(version <= REGISTRY_SCHEMA_VERSION, ERR_CONFLICT,
           "%s was written by a newer Lockset (schema %lld, this one knows %d): start that version", path,
           (long long)version, REGISTRY_SCHEMA_VERSION);
+    if (version == 1) {
+        TRY(db_exec(r, registry_from_1_sql, "bringing it up to date"));
+        TRY(db_exec(r, "PRAGMA user_version = 2;", "marking the version"));
+        version = 2;
+    }
     CHECK(version == REGISTRY_SCHEMA_VERSION, ERR_CORRUPT, "%s has the unknown schema version %lld", path,
           (long long)version);
     TRY(check_schema(r));

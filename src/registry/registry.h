@@ -18,7 +18,7 @@
 
 struct registry; /* opaque */
 
-enum { REGISTRY_SCHEMA_VERSION = 1, REGISTRY_ID_BYTES = 22, REGISTRY_HASH_HEX = 64 };
+enum { REGISTRY_SCHEMA_VERSION = 2, REGISTRY_ID_BYTES = 22, REGISTRY_HASH_HEX = 64 };
 
 /* Opens the file, creating it (mode 0600) when there is none. CONFLICT when a newer Lockset wrote it; CORRUPT when its
  * schema was tampered with. */
@@ -250,5 +250,18 @@ struct result registry_list_collections(struct registry *r, const char *org, con
 struct result registry_set_collection_status(struct registry *r, const char *id, const char *status);
 struct result registry_set_collection_sealed(struct registry *r, const char *id, struct slice sealed);
 struct result registry_delete_collection(struct registry *r, const char *id);
+
+/* What was decided about a collection after a pause. */
+struct registry_recovery {
+    bool is_recovered;
+    bool is_readable; /* its data can still be queried */
+    char *reason;     /* names no data */
+    int64_t at_ms;
+};
+void registry_recovery_done(struct registry_recovery *v);
+/* Also sets the collection's status: READY or PAUSED. at_ms 0 means now. NOT_FOUND. */
+struct result registry_set_recovery(struct registry *r, const char *collection_id, const struct registry_recovery *v);
+/* NOT_FOUND: it never went through one. */
+struct result registry_get_recovery(struct registry *r, const char *collection_id, struct registry_recovery *ret);
 
 #endif

@@ -1,5 +1,13 @@
 #include "registry/schema.h"
 
+#define RECOVERIES                                                                                                     \
+    "CREATE TABLE recoveries("                                                                                         \
+    " collection TEXT PRIMARY KEY NOT NULL REFERENCES collections(id) ON DELETE CASCADE,"                              \
+    " recovered INTEGER NOT NULL CHECK(recovered IN (0, 1)), readable INTEGER NOT NULL CHECK(readable IN (0, 1)),"     \
+    " reason TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+
+const char registry_from_1_sql[] = RECOVERIES;
+
 /* The triggers are S4: they bind every program that opens the file, sqlite3's shell included.
  *
  * key_links_once: a link is inserted before its organization, so that one which exists can't get one later. REPLACE
@@ -55,6 +63,8 @@ const char registry_schema_sql[] =
     " retention_secs INTEGER NOT NULL, sealed BLOB NOT NULL, UNIQUE(org, region, workspace, name),"
     " FOREIGN KEY(org, workspace) REFERENCES workspaces(org, name),"
     " FOREIGN KEY(org, region) REFERENCES org_regions(org, region)) STRICT, WITHOUT ROWID;"
+
+    RECOVERIES
 
     "CREATE TRIGGER key_links_permanent BEFORE UPDATE ON key_links BEGIN"
     " SELECT RAISE(ABORT, 'a key link is permanent: it can not be changed'); END;"

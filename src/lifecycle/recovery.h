@@ -1,0 +1,38 @@
+/* Recovery after a pause: for each collection it is decided whether its sources still have everything that was missed.
+ * Runs in the region's api, while the key is RECOVERING and has a lease. Thread-safe; the caller sees to it that one
+ * recovery of an organization runs at a time. */
+#ifndef LOCKSET_LIFECYCLE_RECOVERY_H
+#define LOCKSET_LIFECYCLE_RECOVERY_H
+
+#include "lifecycle/tenant.h"
+
+/* Decides about one collection: *ret_why (owned; NULL if recovered) tells what is missing. A failure (*why filled)
+ * means that it can't be said now. Changes nothing. */
+typedef struct result recovery_decide(void *arg, const struct registry_collection *c, bool *ret_recovered,
+                                      char **ret_why, struct refusal *why);
+
+struct recovery {
+    struct tenants *tenants;
+    const char *org;
+    int64_t since_ms;    /* when this recovery was asked for: what was decided since stays decided */
+    bool keeps_readable; /* data of unrecoverable collections can still be queried */
+    recovery_decide *decide;
+    void *arg;
+};
+
+/* Decides about every collection of the organization in this region, and remembers it: the registry's status READY or
+ * PAUSED, with the reason. What is unrecoverable stays so. *ret: [{"collection","recovered","reason"}], for the caller
+ * to drop. On failure *why is filled, and what was decided so far stays decided: run it again. */
+struct result recovery_run(const struct recovery *o, json_t **ret, struct refusal *why);
+
+/* The same list from what is remembered. */
+struct result recovery_list(struct tenants *t, const char *org, json_t **ret);
+
+/* Lets the data of unrecoverable collections be queried after all, while the key is AVAILABLE. *ret as above. */
+struct result recovery_make_readable(struct tenants *t, const char *org, json_t **ret, struct refusal *why);
+
+/* May the collection be read, or written? OK, or FORBIDDEN with *why filled when it is unrecoverable. */
+struct result recovery_check(struct registry *r, const struct registry_collection *c, enum keylink_use use,
+                             struct refusal *why);
+
+#endif
