@@ -4,4 +4,6 @@
 
 #include "sources/driver.h"
 
+extern const struct source_driver kafka_driver;
+
 #endif
