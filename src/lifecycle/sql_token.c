@@ -28,16 +28,33 @@ static size_t behind(struct slice text, size_t at, const char *needle, size_t ne
     return found ? (size_t)(found - text.data) + needle_len : text.len;
 }
 
-/* White space and comments as ClickHouse's lexer knows them: --, # followed by space or !, slash-star. */
+/* Behind a comment of slash-star at `at`, which may hold others. */
+static size_t comment_end(struct slice text, size_t at) {
+    size_t depth = 0;
+    while (at < text.len) {
+        bool opens = begins_with(text, at, "/*"), closes = begins_with(text, at, "*/");
+        at += opens || closes ? 2 : 1;
+        if (opens) depth++;
+        if (closes && --depth == 0) return at;
+    }
+    return text.len;
+}
+
+static bool begins_line_comment(struct slice text, size_t at) {
+    return begins_with(text, at, "--") || begins_with(text, at, "//") || begins_with(text, at, "# ") ||
+           begins_with(text, at, "#!");
+}
+
+/* White space and comments as ClickHouse's lexer knows them: --, //, # followed by space or !, slash-star. */
 static size_t space_end(struct slice text, size_t at) {
     while (at < text.len) {
         uint8_t c = text.data[at];
         if (c == ' ' || (c >= '\t' && c <= '\r'))
             at++;
-        else if (begins_with(text, at, "--") || begins_with(text, at, "# ") || begins_with(text, at, "#!"))
+        else if (begins_line_comment(text, at))
             at = behind(text, at, "\n", 1);
         else if (begins_with(text, at, "/*"))
-            at = behind(text, at + 2, "*/", 2);
+            at = comment_end(text, at);
         else
             break;
     }

@@ -86,7 +86,8 @@ def is_running(pid):
 class Dev:
     """`lockset dev` on a folder of its own and free ports."""
 
-    def __init__(self, settings=None, data=None):
+    def __init__(self, settings=None, data=None, build=BUILD):
+        self.program = str(pathlib.Path(build) / "lockset")
         self.owns_data = data is None
         self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="ls-"))
         self.settings = {"dev.port_base": "0", **(settings or {})}
@@ -95,7 +96,7 @@ class Dev:
         self.info = None
 
     def start(self, timeout=60):
-        command = [str(LOCKSET), "dev", "--data", str(self.data)]
+        command = [self.program, "dev", "--data", str(self.data)]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         with open(self.log_path, "ab") as log:

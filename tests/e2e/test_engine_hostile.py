@@ -233,11 +233,10 @@ def test_a_statement_that_cannot_be_stopped_ends_the_engine():
         assert time.monotonic() - began < 6
 
 
-@pytest.mark.parametrize("sql", ["SELECT 1" + ";" * 1000000, "SELECT " + "[(" * 500000, "SELECT " + "$x " * 300000,
-                                 "SELECT 1" + "/**/" * 250000])
-def test_a_long_text_is_looked_at_in_no_time(gated, sql):
+@pytest.mark.parametrize("begin, piece", [("SELECT 1", ";"), ("SELECT ", "[("), ("SELECT ", "$x "), ("SELECT 1", "/**/")])
+def test_a_long_text_is_looked_at_in_no_time(gated, begin, piece):
     began = time.monotonic()
-    assert gated.read(sql, deadline_ms=5000).code in (0, 62)
+    assert gated.read(begin + piece * (1000000 // len(piece)), deadline_ms=5000).code in (0, 62)
     assert time.monotonic() - began < 4
 
 

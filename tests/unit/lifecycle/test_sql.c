@@ -44,6 +44,7 @@ static void test_parameters(void **state) {
     check("SELECT :free", 0, "SELECT {p0:String}");
     check("SELECT ':n', \":n\", `:n`, $$:n$$ -- :n\n, 1 /* :n */", 0,
           "SELECT ':n', \":n\", `:n`, $$:n$$ -- :n\n, 1 /* :n */");
+    check("SELECT 1 // it's :n\n, 2 /* /* ' */ :n */", 0, "SELECT 1 // it's :n\n, 2 /* /* ' */ :n */");
     check("SELECT 'it''s :n', 'a\\' :n'", 0, "SELECT 'it''s :n', 'a\\' :n'");
     check("SELECT x::Int64, x.:String, {n:Int64}, {'a': n}", 0, "SELECT x::Int64, x.:String, {n:Int64}, {'a': n}");
     check("SELECT a ? b :c", 0, "SELECT a ? b :c");
