@@ -11,6 +11,7 @@
 
 static const char *const ARN = "arn:aws:kms:us-west-2:111122223333:key/mrk-0123456789abcdef0123456789abcdef";
 static const char *const OTHER_ARN = "arn:aws:kms:us-west-2:111122223333:key/mrk-ffffffffffffffffffffffffffffffff";
+static const char *const EAST_ARN = "arn:aws:kms:us-east-1:111122223333:key/mrk-0123456789abcdef0123456789abcdef";
 static const char *const HASH = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 static const char *const HASH2 = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
@@ -338,10 +339,10 @@ static void a_newer_or_changed_file_is_refused(void **state) {
     assert_int_equal(stat(p->path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     struct registry *r;
-    AUTO_FREE char *none = raw(p, "PRAGMA user_version = 2");
+    AUTO_FREE char *none = raw(p, "PRAGMA user_version = 3");
     assert_null(none);
     ASSERT_ERR(CONFLICT, registry_open(p->path, &r));
-    AUTO_FREE char *back = raw(p, "PRAGMA user_version = 1; DROP TRIGGER key_links_permanent");
+    AUTO_FREE char *back = raw(p, "PRAGMA user_version = 2; DROP TRIGGER key_links_permanent");
     assert_null(back);
     ASSERT_ERR(CORRUPT, registry_open(p->path, &r));
     AUTO_FREE char *weaker =
@@ -351,6 +352,71 @@ static void a_newer_or_changed_file_is_refused(void **state) {
     AUTO_FREE char *other = str_format("%s/other.db", p->folder);
     ASSERT_OK(file_write_atomic(other, slice_str("this is not a database, nor anything like one........."), 0600));
     ASSERT_ERR(CORRUPT, registry_open(other, &r));
+}
+
+static void a_file_of_version_1_is_brought_up_to_date(void **state) {
+    struct place *p = *state;
+    ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
+    AUTO_FREE char *older = raw(p, "DROP TABLE recoveries; PRAGMA user_version = 1");
+    assert_null(older);
+    struct registry *r;
+    ASSERT_OK(registry_open(p->path, &r));
+    AUTO(registry_org_done) struct registry_org org = {0};
+    ASSERT_OK(registry_find_org(r, "acme", &org));
+    registry_close(r);
+    ASSERT_OK(registry_open(p->path, &r));
+    registry_close(r);
+}
+
+static void regions_are_added(void **state) {
+    struct place *p = *state;
+    ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
+    struct registry_new_region n = {.org = ORG, .region = "us-east-1", .kms_key_arn = EAST_ARN, .actor = "operator"};
+    ASSERT_OK(registry_add_region(p->r, &n));
+    ASSERT_ERR(EXISTS, registry_add_region(p->r, &n));
+    n.region = "eu-west-1"; /* with the key of another region: the file itself refuses that */
+    ASSERT_ERR(CONFLICT, registry_add_region(p->r, &n));
+    n.org = ORG2;
+    ASSERT_ERR(NOT_FOUND, registry_add_region(p->r, &n));
+    AUTO(registry_regions_done) struct registry_regions list = {0};
+    ASSERT_OK(registry_list_regions(p->r, ORG, &list));
+    assert_int_equal(list.count, 2);
+    ASSERT_OK(registry_note_unavailable(p->r, ORG, "us-east-1", 1234));
+    ASSERT_ERR(NOT_FOUND, registry_note_unavailable(p->r, ORG, "eu-west-1", 1));
+    AUTO(registry_region_done) struct registry_region g = {0};
+    ASSERT_OK(registry_get_region(p->r, ORG, "us-east-1", &g));
+    assert_int_equal(g.unavailable_ms, 1234);
+}
+
+static void recoveries_are_remembered_and_go_with_their_collection(void **state) {
+    struct place *p = *state;
+    ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
+    char id[REGISTRY_ID_BYTES];
+    ASSERT_OK(registry_new_id('c', id));
+    AUTO(registry_collection_done)
+    struct registry_collection c = {.id = str_dup(id),
+                                    .org = str_dup(ORG),
+                                    .region = str_dup("us-west-2"),
+                                    .workspace = str_dup("commons"),
+                                    .name = str_dup("c"),
+                                    .status = str_dup("READY")};
+    ASSERT_OK(registry_create_collection(p->r, &c));
+    struct registry_recovery v = {0};
+    ASSERT_ERR(NOT_FOUND, registry_get_recovery(p->r, id, &v));
+    char reason[] = "the topic was deleted";
+    v = (struct registry_recovery){.reason = reason, .at_ms = 7};
+    ASSERT_OK(registry_set_recovery(p->r, id, &v));
+    AUTO(registry_recovery_done) struct registry_recovery back = {0};
+    ASSERT_OK(registry_get_recovery(p->r, id, &back));
+    assert_false(back.is_recovered || back.is_readable);
+    assert_string_equal(back.reason, reason);
+    AUTO(registry_collection_done) struct registry_collection row = {0};
+    ASSERT_OK(registry_get_collection(p->r, ORG, "us-west-2", "commons", "c", &row));
+    assert_string_equal(row.status, "PAUSED");
+    ASSERT_OK(registry_delete_collection(p->r, id));
+    AUTO(registry_recovery_done) struct registry_recovery gone = {0};
+    ASSERT_ERR(NOT_FOUND, registry_get_recovery(p->r, id, &gone));
+    ASSERT_ERR(NOT_FOUND, registry_set_recovery(p->r, id, &v));
 }
 
 static void ids_look_as_they_should(void **state) {
@@ -375,6 +441,9 @@ static const struct CMUnitTest tests[] = {
     IN_PLACE(workspaces_and_collections),
     IN_PLACE(api_keys_are_added),
     IN_PLACE(a_newer_or_changed_file_is_refused),
+    IN_PLACE(a_file_of_version_1_is_brought_up_to_date),
+    IN_PLACE(regions_are_added),
+    IN_PLACE(recoveries_are_remembered_and_go_with_their_collection),
     cmocka_unit_test(ids_look_as_they_should),
 };
 TEST_MAIN(tests)
