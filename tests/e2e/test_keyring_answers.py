@@ -13,6 +13,7 @@ from kms_proxy import HANG, PASS, KmsProxy, Raw, Slow, answer, error
 from kms_tools import CUSTOMER, SERVICE, WEST
 
 RIDE_S, TIMEOUT_S, PROBE_S, FULL_S = 6.0, 0.5, 1.0, 2.0
+LATE_S = 1.0  # how late this test may hear of something on a busy machine
 SETTINGS = {"key.probe_interval": "1s", "key.full_check_interval": "2s", "key.kms_timeout": "500ms",
             "key.ride_through": "6s"}
 ARN = "arn:aws:kms:us-west-2:111122223333:key/mrk-0123456789abcdef0123456789abcdef"
@@ -174,6 +175,11 @@ def outcomes():
         assert len(rig.states()) == len(orgs)
         for o in orgs.values():
             o.begin()
+        # By now no answer of before can be on its way any more: so long the leases run, and no longer.
+        wait_for(lambda: now() > o.began + 2 * TIMEOUT_S)
+        states = rig.states()
+        for o in orgs.values():
+            o.expiry = states[o.org]["lease_expiry_boottime_ns"] / 1e9
         last = wait_for(lambda: all(o.ended() for (kind, _), o in orgs.items() if kind != "good"), RIDE_S + FULL_S + 4,
                         "the end of every lease") and now()
         elsewhere.settimeout(0.01)
@@ -195,8 +201,8 @@ def test_refusals_end_the_lease_at_once(outcomes, name):
     assert o.arn in state["reason"] and state["lease_expiry_boottime_ns"] == 0
     first = rig.proxy.of(o.arn, since=o.began)
     no = next(s for s in first if s.outcome != "good" or name.startswith("shown"))
-    assert at - no.at < FULL_S + 2 * TIMEOUT_S + 0.5, f"ended {at - no.at:.2f} s after the first no"
-    assert at - o.began < FULL_S + 2 * TIMEOUT_S + 1.0 < RIDE_S, f"ended {at - o.began:.2f} s after the change"
+    assert at - no.at < (FULL_S if name.startswith("shown") else 0) + 2 * TIMEOUT_S + LATE_S, "soon after the first no"
+    assert at - o.began < FULL_S + 2 * TIMEOUT_S + LATE_S < RIDE_S, f"ended {at - o.began:.2f} s after the change"
     # The same question was put twice before anything ended.
     asked = [s for s in first if s.at <= at]
     assert any(sum(s.operation == other.operation for s in asked) >= 2 for other in asked), [s.operation for s in asked]
@@ -209,9 +215,9 @@ def test_silence_is_ridden_through_and_then_ends_it(outcomes, name):
     at, state = o.ended()
     assert state["cause"] == "UNREACHABLE", state
     assert "aws kms enable-key" not in state["reason"] and "by itself" in state["reason"]
-    good = [s for s in rig.proxy.of(o.arn, "Decrypt") if s.outcome == "good" and s.at < o.began + 0.1]
-    ridden = at - good[-1].at
-    assert RIDE_S - 0.1 <= ridden <= RIDE_S + 0.7, f"{ridden:.2f} s"
+    good = [s for s in rig.proxy.of(o.arn, "Decrypt") if s.outcome == "good" and s.at < o.began + 2 * TIMEOUT_S]
+    assert o.began + RIDE_S / 2 < o.expiry <= good[-1].at + RIDE_S
+    assert o.expiry <= at < o.expiry + LATE_S, f"ended {at - o.expiry:+.2f} s from its end"
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -229,7 +235,7 @@ def test_nothing_ends_for_what_is_no_trouble(outcomes, name):
     _, orgs, last = outcomes
     o = orgs["good", name]
     assert o.ended() is None and o.now["state"] == "AVAILABLE"
-    assert o.now["lease_expiry_boottime_ns"] / 1e9 > last + RIDE_S - PROBE_S - 0.7
+    assert o.now["lease_expiry_boottime_ns"] / 1e9 > last + RIDE_S - PROBE_S - TIMEOUT_S - LATE_S
 
 
 def test_a_deletion_date_that_has_passed_is_told_as_destroyed(outcomes):
@@ -244,7 +250,7 @@ def test_all_of_them_come_back_when_kms_answers_again(outcomes):
     rig.proxy.rules.clear()
     began = now()
     wait_for(lambda: {s["state"] for s in rig.states().values()} == {"AVAILABLE"}, 12, "AVAILABLE")
-    assert now() - began < 3 + 2 + 2 * TIMEOUT_S + 1.5
+    assert now() - began < 3 + 2 + 2 * TIMEOUT_S + 2 * LATE_S
     wait_for(lambda: rig.database().execute("SELECT count(*) FROM org_regions WHERE state = 'AVAILABLE'").fetchone() ==
              (len(orgs),), what="the same in the registry")
 
@@ -299,13 +305,13 @@ def check_flapping(rig, o, pair):
         answers = [s for s in asked if s.operation == operation and s.at >= o.began]
         for first, second in zip(answers, answers[1:]):
             if first.outcome == second.outcome == "refused" and state_at(pushes, first.at) == "AVAILABLE":
-                assert any(first.at < at < second.at + 0.7 for at in ends), (o.name, operation, second.at - o.began)
+                assert any(first.at < at < second.at + LATE_S for at in ends), (o.name, operation, second.at - o.began)
     for child in pair.get("all", []):
         for at, *words in child.lines:
             if words[0] == "arm":
                 assert int(words[1]) / 1e3 <= max(s.at for s in decrypted if s.at <= at) + FLAP_RIDE_S, o.name
         for end in ends:
-            assert child.began > end or child.ended_at and child.ended_at < end + 0.7, (o.name, "a process lives on")
+            assert child.began > end or child.ended_at and child.ended_at < end + 0.5 + LATE_S, (o.name, "a process lives on")
     return len(ends)
 
 
