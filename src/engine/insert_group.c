@@ -291,10 +291,10 @@ void insert_groups_insert(struct insert_groups *g, const struct writer_sql *sql,
             continue;
         }
         t->is_busy = true;
-        AUTO_FREE struct member **group = mem_alloc_array(INSERT_GROUP_MAX_BODIES, sizeof(*group));
+        struct member *group[INSERT_GROUP_MAX_BODIES];
         size_t count = take_group(t, group);
         pthread_mutex_unlock(&g->lock);
-        write_members(g, group, count);
+        if (count > 0) write_members(g, group, count);
         pthread_mutex_lock(&g->lock);
         for (size_t i = 0; i < count; i++) {
             group[i]->is_done = true;

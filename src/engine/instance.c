@@ -90,7 +90,8 @@ static struct result write_files(const struct instance_options *o) {
 struct result instance_connect(struct instance *i, const char *const *settings, size_t count,
                                struct chdb_session ***ret) {
     CHECK(count <= MAX_SETTINGS, ERR_INVALID, "at most %d settings a statement", MAX_SETTINGS);
-    char *args[MAX_SETTINGS + 3] = {(char *)(uintptr_t) "lockset", i->path_argument, i->config_argument};
+    static char program[] = "lockset";
+    char *args[MAX_SETTINGS + 3] = {program, i->path_argument, i->config_argument};
     char *owned[MAX_SETTINGS];
     for (size_t k = 0; k < count; k++) {
         args[k + 3] = owned[k] = str_format("--%s", settings[k]);

@@ -374,12 +374,14 @@ void cursor_next(struct cursor *c, struct buf *out, struct outcome *ret) {
 
 void cursor_close(struct cursor *c) {
     if (!c) return;
-    const struct chdb *chdb = &c->r.env->instance->chdb;
-    if (c->r.session) watch_idle(c->r.env->watch, &c->r.item, false);
-    if (c->stream) {
-        chdb->stream_cancel(*c->r.session, c->stream);
-        chdb->result_free(c->stream);
+    if (c->r.session) {
+        const struct chdb *chdb = &c->r.env->instance->chdb;
+        watch_idle(c->r.env->watch, &c->r.item, false);
+        if (c->stream) {
+            chdb->stream_cancel(*c->r.session, c->stream);
+            chdb->result_free(c->stream);
+        }
+        end(&c->r);
     }
-    if (c->r.session) end(&c->r);
     mem_free(c);
 }
