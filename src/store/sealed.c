@@ -139,7 +139,7 @@ struct sealed_writer {
     struct aad aad;
     uint64_t index;
     size_t len;                  /* plaintext waiting in chunk */
-    uint8_t chunk[SEALED_CHUNK]; /* sealed in place */
+    uint8_t chunk[SEALED_CHUNK]; /* sealed in place, or straight from where it came */
 };
 
 struct sealed_writer *sealed_writer_free(struct sealed_writer *w) {
@@ -164,29 +164,31 @@ struct result sealed_writer_new(struct lease *lease, struct slice context, int f
     return OK;
 }
 
-static struct result writer_flush(struct sealed_writer *w, bool final) {
-    size_t n = w->len;
-    TRY(lease_cipher_seal(w->cipher, w->index, final, aad_at(&w->aad, w->index, final), slice_make(w->chunk, n),
-                          w->chunk));
+static struct result writer_seal(struct sealed_writer *w, bool final, struct slice chunk) {
+    TRY(lease_cipher_seal(w->cipher, w->index, final, aad_at(&w->aad, w->index, final), chunk, w->chunk));
     w->index++;
     w->len = 0;
-    return file_write_all(w->fd, slice_make(w->chunk, n + GCM_TAG_BYTES), "a sealed file");
+    return file_write_all(w->fd, slice_make(w->chunk, chunk.len + GCM_TAG_BYTES), "a sealed file");
 }
 
 struct result sealed_writer_append(struct sealed_writer *w, struct slice plain) {
     while (plain.len > 0) {
         /* A full chunk waits until it is known that it isn't the last. */
-        if (w->len == CHUNK) TRY(writer_flush(w, false));
+        if (w->len == CHUNK) TRY(writer_seal(w, false, slice_make(w->chunk, CHUNK)));
         size_t n = plain.len < CHUNK - w->len ? plain.len : CHUNK - w->len;
-        mem_copy(w->chunk + w->len, plain.data, n);
-        w->len += n;
+        if (w->len == 0 && plain.len > CHUNK) {
+            TRY(writer_seal(w, false, slice_make(plain.data, CHUNK)));
+        } else {
+            mem_copy(w->chunk + w->len, plain.data, n);
+            w->len += n;
+        }
         plain = slice_make(plain.data + n, plain.len - n);
     }
     return OK;
 }
 
 struct result sealed_writer_finish(struct sealed_writer *w) {
-    return writer_flush(w, true);
+    return writer_seal(w, true, slice_make(w->chunk, w->len));
 }
 
 /* ---- Reading from a file ---- */

@@ -166,7 +166,13 @@ class Dev:
                     self.log_path.unlink()
 
     def __enter__(self):
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            if self.process:
+                self.kill()
+            self.close()
+            raise
 
     def __exit__(self, *_):
         self.close()
