@@ -10,7 +10,7 @@ static json_t *text_or_null(const char *text) {
     return text && *text ? json_string(text) : json_null();
 }
 
-static json_t *shape_event(const struct registry_event *e) {
+json_t *shape_event(const struct registry_event *e) {
     json_t *o = json_object();
     json_object_set_new(o, "seq", json_integer(e->seq));
     json_object_set_new(o, "at", shape_time(e->at_ms));

@@ -114,6 +114,8 @@ struct result recovery_watch_start(struct api *api);
 
 /* Milliseconds as ISO text; null for 0. */
 json_t *shape_time(int64_t unix_ms);
+/* One event of a history. */
+json_t *shape_event(const struct registry_event *e);
 /* An organization's key in a region, newest state known. NOT_FOUND. The caller drops it. */
 struct result shape_region(struct api *api, const char *org, const char *region, json_t **ret);
 /* {"kind","kms_key_arn","regions":[...]} */

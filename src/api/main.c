@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "api/serve.h"
+#include "api/webhook.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -124,6 +125,7 @@ static struct result run(struct arguments *a) {
     struct http_server *server;
     TRY(serve_start(&api, LISTEN_FD, cert.len ? buf_str(&cert) : NULL, key.len ? buf_str(&key) : NULL, &server));
     TRY(recovery_watch_start(&api));
+    if (strcmp(region, config->regions[0].name) == 0) TRY(webhook_start(config, api.registry));
     log_info("api.serving", KV("region", region));
     serve_until_end(api.keylink, region);
     log_info("api.ending", KV("region", region));

@@ -1,4 +1,5 @@
 #include "api/call.h"
+#include "api/webhook.h"
 #include "base/clock.h"
 
 struct result public_root(struct call *c) {
@@ -42,6 +43,11 @@ struct result public_metrics(struct call *c) {
                "# HELP lockset_keyring_connected Is the keyring there?\n# TYPE lockset_keyring_connected gauge\n"
                "lockset_keyring_connected %d\n",
                keylink_is_connected(c->api->keylink));
+    buf_printf(
+        &out,
+        "# HELP lockset_webhook_pending Events that wait to be delivered.\n# TYPE lockset_webhook_pending gauge\n"
+        "lockset_webhook_pending %llu\n",
+        (unsigned long long)webhook_pending());
     http_answer(c->http, 200, fields, buf_slice(&out));
     return OK;
 }

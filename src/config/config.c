@@ -238,6 +238,7 @@ static struct result check_whole(struct config *c) {
     TRY(make_absolute(&c->aws_credentials_file));
     TRY(make_absolute(&c->engine_chdb));
     TRY(make_absolute(&c->operator_token_file));
+    TRY(make_absolute(&c->webhook_secret_file));
     TRY(make_absolute(&c->api_tls_cert));
     TRY(make_absolute(&c->api_tls_key));
     CHECK(!c->api_tls_cert == !c->api_tls_key, ERR_INVALID, "api.tls.cert and api.tls.key go together");

@@ -34,8 +34,9 @@ struct config {
     char *aws_credentials_file, *aws_profile; /* NULL: the environment */
     char *operator_token_file;                /* holds the operator's token (serve); NULL in dev */
     int64_t dev_port_base;
-    char *kms_endpoint; /* for every region that names none of its own */
-    char *log_level;    /* debug, info, warn, error */
+    char *kms_endpoint;                      /* for every region that names none of its own */
+    char *webhook_url, *webhook_secret_file; /* NULL: none */
+    char *log_level;                         /* debug, info, warn, error */
     struct config_region *regions;
     size_t region_count;
 };

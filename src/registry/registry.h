@@ -197,6 +197,16 @@ struct result registry_add_event(struct registry *r, const struct registry_event
 struct result registry_list_events(struct registry *r, const char *org, int64_t before_seq, int limit,
                                    struct registry_events *ret);
 
+/* Of all organizations, oldest first: those with a higher number, at most `limit`; *ret_count: how many there are. */
+struct result registry_events_after(struct registry *r, int64_t seq, int limit, struct registry_events *ret,
+                                    uint64_t *ret_count);
+/* The highest number; 0: none yet. */
+struct result registry_last_event(struct registry *r, int64_t *ret_seq);
+
+/* A number that is remembered under a name: how far something has come. NOT_FOUND. */
+struct result registry_get_mark(struct registry *r, const char *name, int64_t *ret);
+struct result registry_set_mark(struct registry *r, const char *name, int64_t value);
+
 /* ---- Workspaces and collections (the api writes them) ---- */
 
 struct registry_workspace {

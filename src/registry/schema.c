@@ -6,7 +6,9 @@
     " recovered INTEGER NOT NULL CHECK(recovered IN (0, 1)), readable INTEGER NOT NULL CHECK(readable IN (0, 1)),"     \
     " reason TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
 
-const char registry_from_1_sql[] = RECOVERIES;
+#define MARKS "CREATE TABLE marks(name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+
+const char registry_from_1_sql[] = RECOVERIES MARKS;
 
 /* The triggers are S4: they bind every program that opens the file, sqlite3's shell included.
  *
@@ -64,7 +66,7 @@ const char registry_schema_sql[] =
     " FOREIGN KEY(org, workspace) REFERENCES workspaces(org, name),"
     " FOREIGN KEY(org, region) REFERENCES org_regions(org, region)) STRICT, WITHOUT ROWID;"
 
-    RECOVERIES
+    RECOVERIES MARKS
 
     "CREATE TRIGGER key_links_permanent BEFORE UPDATE ON key_links BEGIN"
     " SELECT RAISE(ABORT, 'a key link is permanent: it can not be changed'); END;"

@@ -357,7 +357,7 @@ static void a_newer_or_changed_file_is_refused(void **state) {
 static void a_file_of_version_1_is_brought_up_to_date(void **state) {
     struct place *p = *state;
     ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
-    AUTO_FREE char *older = raw(p, "DROP TABLE recoveries; PRAGMA user_version = 1");
+    AUTO_FREE char *older = raw(p, "DROP TABLE recoveries; DROP TABLE marks; PRAGMA user_version = 1");
     assert_null(older);
     struct registry *r;
     ASSERT_OK(registry_open(p->path, &r));
