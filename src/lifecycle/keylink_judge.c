@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -9,26 +10,6 @@ enum { RETRY_STARTING_S = 1, RETRY_KEY_S = 5 };
 static const char *text_of(const json_t *state, const char *name, const char *otherwise) {
     const char *s = json_string_value(json_object_get(state, name));
     return s && *s ? s : otherwise;
-}
-
-/* What to do about it, by AWS's error. */
-static const char *mend(const char *cause, const char *aws_error) {
-    if (strcmp(cause, "DESTROYED") == 0) return "The key was deleted: nothing can read this data any more";
-    if (strcmp(cause, "UNREACHABLE") == 0)
-        return "Nothing is lost: access returns by itself once AWS KMS answers again; the operator checks the network "
-               "to KMS and the service's own credentials";
-    if (strstr(aws_error, "Disabled"))
-        return "Enable the key again (aws kms enable-key); access returns by itself within seconds";
-    if (strstr(aws_error, "AccessDenied"))
-        return "Let the service's account use the key again, with the statement of GET /v1/admin/key-policy; access "
-               "returns by itself within seconds";
-    if (strstr(aws_error, "InvalidState"))
-        return "If the key's deletion is scheduled, cancel it (aws kms cancel-key-deletion) and enable the key (aws "
-               "kms "
-               "enable-key); access returns by itself within seconds";
-    if (strstr(aws_error, "NotFound"))
-        return "Check that the key still exists in this region and that its policy admits the service's account";
-    return "Restore the key and its policy; access returns by itself within seconds";
 }
 
 static struct result refuse_for_key(const json_t *state, enum keylink_use use, struct refusal *why) {
@@ -43,13 +24,13 @@ static struct result refuse_for_key(const json_t *state, enum keylink_use use, s
                        : destroyed   ? "the encryption key is destroyed"
                        : unreachable ? "AWS KMS can't be reached"
                                      : "the encryption key refuses its use";
-    const char *reason = text_of(state, "reason", "");
+    /* The keyring's own words: which key, what AWS said, what to do. */
+    const char *reason = text_of(state, "reason", "the keyring gives no reason");
     return refuse(why, ERR_NO_LEASE, forbidden ? 403 : 503, forbidden ? "FORBIDDEN" : "NOT_READY",
                   forbidden ? 0 : RETRY_KEY_S,
-                  "Data is not accessible: %s. Key %s, region %s, AWS error %s, since %s.%s%s%s %s.", what,
-                  text_of(state, "kms_key_arn", "of the service"), text_of(state, "region", "?"), aws_error, since,
-                  *reason ? " " : "", reason, *reason && reason[strlen(reason) - 1] != '.' ? "." : "",
-                  paused ? "Nothing that was stored is lost" : mend(cause, aws_error));
+                  "Data is not accessible since %s: %s (key %s, region %s, AWS error %s). %c%s%s", since, what,
+                  text_of(state, "kms_key_arn", "of the service"), text_of(state, "region", "?"), aws_error,
+                  toupper((unsigned char)*reason), reason + 1, reason[strlen(reason) - 1] == '.' ? "" : ".");
 }
 
 struct result keylink_judge(const json_t *state, enum keylink_use use, struct refusal *why) {
