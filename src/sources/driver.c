@@ -7,6 +7,7 @@
 /* One line for each kind; declared in drivers.h. */
 static const struct source_driver *const drivers[] = {
     &kafka_driver,
+    &postgres_driver,
     NULL,
 };
 

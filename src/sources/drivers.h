@@ -5,5 +5,6 @@
 #include "sources/driver.h"
 
 extern const struct source_driver kafka_driver;
+extern const struct source_driver postgres_driver;
 
 #endif
