@@ -112,6 +112,9 @@ static void take_message(struct keylink *k, int fd, struct slice data) {
         return;
     }
     const char *push = json_string_value(json_object_get(message, "push"));
+    JSON_AUTO(ack);
+    const json_t *seq = json_object_get(message, "seq");
+    if (push && seq) ack = json_pack("{s:I}", "ack", json_integer_value(seq));
     pthread_mutex_lock(&k->lock);
     if (push && strcmp(push, "state") == 0)
         learn_state(k, json_object_get(message, "state"));
@@ -119,13 +122,11 @@ static void take_message(struct keylink *k, int fd, struct slice data) {
         learn_engine(k, message);
     else if (!push)
         keep_answer(k, message, json_integer_value(json_object_get(message, "id")));
+    /* Parts of it are kept: from here on they are dropped, and shared, under the lock only; others get copies. */
+    json_decref(TAKE(message));
     pthread_cond_broadcast(&k->changed);
     pthread_mutex_unlock(&k->lock);
-    json_t *seq = json_object_get(message, "seq");
-    if (!push || !seq) return;
-    JSON_AUTO(ack);
-    ack = json_pack("{s:O}", "ack", seq);
-    send_json(fd, ack);
+    if (ack) send_json(fd, ack);
 }
 
 static bool is_stopping(struct keylink *k) {
@@ -235,7 +236,7 @@ static struct result wait_answer(struct keylink *k, const char *key, uint64_t co
     while (waited == 0) {
         json_t *answer = json_object_get(k->answers, key);
         if (json_is_object(answer)) {
-            *ret = json_incref(answer);
+            *ret = json_deep_copy(answer);
             return OK;
         }
         CHECK(k->connection == connection && !k->stopping, ERR_UNREACHABLE, "the keyring went away before it answered");
@@ -280,7 +281,7 @@ struct result keylink_call(struct keylink *k, json_t *request, unsigned timeout_
 
 json_t *keylink_state(struct keylink *k, const char *org) {
     pthread_mutex_lock(&k->lock);
-    json_t *state = json_incref(json_object_get(k->states, org));
+    json_t *state = json_deep_copy(json_object_get(k->states, org));
     pthread_mutex_unlock(&k->lock);
     return state;
 }
@@ -288,7 +289,7 @@ json_t *keylink_state(struct keylink *k, const char *org) {
 json_t *keylink_state_in(struct keylink *k, const char *org, const char *region) {
     AUTO_FREE char *key = state_key(org, region);
     pthread_mutex_lock(&k->lock);
-    json_t *state = json_incref(json_object_get(k->all_states, key));
+    json_t *state = json_deep_copy(json_object_get(k->all_states, key));
     pthread_mutex_unlock(&k->lock);
     return state;
 }
@@ -358,7 +359,7 @@ static json_t *await_state(struct keylink *k, const char *org) {
     pthread_mutex_lock(&k->lock);
     while (!json_object_get(k->states, org) && !k->stopping)
         if (pthread_cond_timedwait(&k->changed, &k->lock, &deadline) != 0) break;
-    json_t *state = json_incref(json_object_get(k->states, org));
+    json_t *state = json_deep_copy(json_object_get(k->states, org));
     pthread_mutex_unlock(&k->lock);
     return state;
 }
