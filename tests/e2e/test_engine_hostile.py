@@ -316,7 +316,10 @@ def test_a_memory_bomb_fails_alone_or_ends_the_engine(sql):
         try:
             reply = engine.read(sql, deadline_ms=30000, default_format="Null")
             assert reply.code in (241, 131, 128, 173, 307, 396, 159, 190), reply.text[:500]
-            assert engine.read("SELECT count() FROM w.t").text == "10\n"
+            began = time.monotonic()
+            while engine.read("SELECT count() FROM w.t").text != "10\n":  # the memory is given back soon
+                assert time.monotonic() - began < 5
+                time.sleep(0.05)
         except (ConnectionError, http.client.HTTPException):
             assert engine.wait(5) in (71, 70)
 
