@@ -23,7 +23,8 @@ static struct result ask(const struct args *a, const char *method, const char *p
 static void print_members(const json_t *object) {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+    json_t *walked = mem_unconst(object);
+    json_object_foreach(walked, name, value) {
         if (json_is_string(value)) {
             printf("%-18s %s\n", name, json_string_value(value));
         } else if (!json_is_object(value) && !json_is_array(value)) {

@@ -59,8 +59,8 @@ static struct result run_kms(const struct args *a) {
     char *argv[2 + 2 * ARGS_REPEAT_MAX] = {program};
     size_t n = 1;
     for (size_t i = 0; i < a->given_count; i++) {
-        argv[n++] = (char *)(uintptr_t)a->given[i].name;
-        argv[n++] = (char *)(uintptr_t)a->given[i].value;
+        argv[n++] = mem_unconst(a->given[i].name);
+        argv[n++] = mem_unconst(a->given[i].value);
     }
     execv(program, argv);
     return err_from_errno(errno, "%s", program);

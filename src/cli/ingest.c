@@ -47,7 +47,7 @@ static struct result check_documents(struct ingest *g, const json_t *answer) {
         const json_t *error = json_object_get(status, "error");
         const char *why = json_string_value(json_is_object(error) ? json_object_get(error, "message") : error);
         return client_fail(str_format("%s: document %llu of the file was refused: %s", g->options->file,
-                                      (unsigned long long)(g->sent + i + 1), why ? why : "no reason given"));
+                                      (unsigned long long)g->sent + i + 1, why ? why : "no reason given"));
     }
     return OK;
 }
@@ -96,7 +96,7 @@ static struct result add_document(struct ingest *g, struct slice document) {
     buf_append_str(&g->batch, g->batch_documents == 0 ? "{\"data\":[" : ",");
     if (g->options->id_prefix) {
         AUTO_FREE char *id =
-            str_format("%s-%010llu", g->options->id_prefix, (unsigned long long)(g->sent + g->batch_documents + 1));
+            str_format("%s-%010llu", g->options->id_prefix, (unsigned long long)g->sent + g->batch_documents + 1);
         buf_append_str(&g->batch, "{\"_id\":");
         json_write_str(slice_str(id), &g->batch);
         size_t i = 1;

@@ -160,10 +160,11 @@ static bool equal_values(const json_t *a, const json_t *b) {
     }
     if (json_is_object(a)) {
         if (json_object_size(a) != json_object_size(b)) return false;
-        for (void *it = json_object_iter((json_t *)(uintptr_t)a); it;
-             it = json_object_iter_next((json_t *)(uintptr_t)a, it)) {
-            const json_t *other = json_object_get(b, json_object_iter_key(it));
-            if (!other || !equal_values(json_object_iter_value(it), other)) return false;
+        json_t *walked = mem_unconst(a), *member;
+        const char *key;
+        json_object_foreach(walked, key, member) {
+            const json_t *other = json_object_get(b, key);
+            if (!other || !equal_values(member, other)) return false;
         }
         return true;
     }
@@ -216,7 +217,7 @@ static struct result spend(const json_t *value, unsigned depth, size_t *budget) 
         TRY(spend(json_array_get(value, i), depth + 1, budget));
     const char *key;
     json_t *member;
-    json_t *object = (json_t *)(uintptr_t)value; /* the macro's iterator wants it so; nothing is changed */
+    json_t *object = mem_unconst(value); /* the macro's iterator wants it so; nothing is changed */
     json_object_foreach(object, key, member) TRY(spend(member, depth + 1, budget));
     return OK;
 }

@@ -259,7 +259,7 @@ static void note_origin(struct sql_text *s, size_t in) {
     const struct sql_origin *last = s->origin_count ? &s->origins[s->origin_count - 1] : NULL;
     size_t out = s->text.len;
     if (last && out - last->out == in - last->in) return;
-    if (s->origin_count == s->origin_capacity) {
+    if (!s->origins || s->origin_count == s->origin_capacity) {
         s->origin_capacity = s->origin_capacity ? s->origin_capacity * 2 : 16;
         s->origins = mem_resize(s->origins, s->origin_capacity * sizeof *s->origins);
     }

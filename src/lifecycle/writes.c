@@ -108,7 +108,7 @@ static void mark_replaced(struct write_run *run, const struct write_found_list *
     size_t n = 0;
     for (size_t i = 0; i < run->count; i++)
         if (!run->rows[i].error) sorted[n++] = &run->rows[i];
-    qsort(sorted, n, sizeof *sorted, compare_ids);
+    qsort(sorted, n, sizeof(struct write_row *), compare_ids);
     for (size_t i = 0; i < n; i++) {
         bool again = i > 0 && slice_equal(sorted[i]->id, sorted[i - 1]->id);
         if (again || write_find(found, sorted[i]->id)) sorted[i]->status = "REPLACED";

@@ -166,7 +166,7 @@ void db_end(struct db_tx *tx) {
 static struct result read_int(struct registry *r, const char *sql, int64_t *ret) {
     DB_STATEMENT(s);
     TRY(db_prepare(r, &s, sql, ""));
-    bool row;
+    bool row = false;
     TRY(db_next(r, s, &row));
     *ret = row ? sqlite3_column_int64(s, 0) : 0;
     return OK;

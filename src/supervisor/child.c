@@ -46,7 +46,7 @@ struct result child_start(const struct child_spec *spec, pid_t *ret) {
     AUTO_FREE char *name = str_dup(base ? base + 1 : spec->program);
     argv[0] = name;
     for (size_t i = 0; i < CHILD_MAX_ARGS && spec->args[i]; i++)
-        argv[i + 1] = (char *)(uintptr_t)spec->args[i];
+        argv[i + 1] = mem_unconst(spec->args[i]);
     if (access(spec->program, X_OK) != 0) return err_from_errno(errno, "program %s", spec->program);
     pid_t parent = getpid();
     pid_t pid = fork();
