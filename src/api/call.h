@@ -8,6 +8,7 @@
 #include "api/router.h"
 #include "config/config.h"
 #include "lifecycle/tenant.h"
+#include "sources/sources.h"
 
 struct metrics {
     _Atomic uint64_t requests, failures;
@@ -20,6 +21,7 @@ struct api {
     struct registry *registry;
     struct keylink *keylink;
     struct tenants *tenants;
+    struct sources *sources;
     char operator_hash[REGISTRY_HASH_HEX + 1]; /* SHA-256 of the operator's token, in hexadecimal digits */
     int64_t started_at_ms;
     struct metrics metrics;
@@ -94,6 +96,17 @@ struct result docs_patch(struct call *c);
 struct result docs_delete(struct call *c);
 struct result docs_commit(struct call *c);
 struct result query_post(struct call *c);
+struct result sources_list(struct call *c);
+struct result sources_create(struct call *c);
+struct result sources_get(struct call *c);
+struct result sources_delete(struct call *c);
+struct result sources_suspend(struct call *c);
+struct result sources_resume(struct call *c);
+struct result sources_errors(struct call *c);
+struct result integrations_list(struct call *c);
+struct result integrations_create(struct call *c);
+struct result integrations_get(struct call *c);
+struct result integrations_delete(struct call *c);
 
 /* The organization that the path's first part names, by name or id. NOT_FOUND with c->why filled. */
 struct result admin_find_org(struct call *c, struct registry_org *ret);

@@ -37,9 +37,31 @@ static bool is_going(const struct registry_collection *row) {
     return strcmp(row->status, "DELETED") == 0;
 }
 
+/* Has the organization had sources, here? Then the sealed lists are looked at; otherwise no engine is started for it.
+ */
+static bool has_sources(struct call *c) {
+    AUTO(registry_collection_done) struct registry_collection mark = {0};
+    REFUSAL_AUTO(why);
+    return is_ok(collection_integrations(call_tenant(c), false, &mark, &why));
+}
+
+/* What is sealed is left out while the key is away. */
+static void add_sources(struct call *c, const struct registry_collection *row, json_t *o) {
+    REFUSAL_AUTO(why);
+    json_t *list;
+    double progress;
+    if (is_err(keylink_check(c->api->keylink, row->org, KEYLINK_READ, &why)) ||
+        is_err(source_list(c->api->sources, row, &list, &progress, &why)))
+        return;
+    json_object_set_new(o, "sources", list);
+    json_object_set_new(o, "stats", json_pack("{s:f}", "fill_progress", progress));
+}
+
 struct result call_collection(struct call *c, struct registry_collection *ret) {
     const char *workspace = call_param(c, 0), *name = call_param(c, 1);
-    struct result r = registry_get_collection(c->api->registry, call_org(c), c->api->region, workspace, name, ret);
+    struct result r = collection_is_system(workspace) ? err_make(ERR_NOT_FOUND, "there is no such workspace")
+                                                      : registry_get_collection(c->api->registry, call_org(c),
+                                                                                c->api->region, workspace, name, ret);
     bool gone = is_ok(r) && is_going(ret);
     if (gone) registry_collection_done(ret);
     if (gone || r.code == ERR_NOT_FOUND)
@@ -52,8 +74,14 @@ static struct result list(struct call *c, const char *workspace) {
     AUTO(registry_collections_done) struct registry_collections rows = {0};
     TRY(registry_list_collections(c->api->registry, call_org(c), c->api->region, workspace, &rows));
     json_t *data = json_array();
-    for (size_t i = 0; i < rows.count; i++)
-        if (!is_going(&rows.items[i])) json_array_append_new(data, shape_collection(c, &rows.items[i], NULL));
+    bool sourced = has_sources(c);
+    for (size_t i = 0; i < rows.count; i++) {
+        const struct registry_collection *row = &rows.items[i];
+        if (is_going(row) || collection_is_system(row->workspace)) continue;
+        json_t *one = shape_collection(c, row, NULL);
+        if (sourced) add_sources(c, row, one);
+        json_array_append_new(data, one);
+    }
     answer_json(c->http, 200, json_pack("{s:o}", "data", data));
     return OK;
 }
@@ -74,14 +102,16 @@ struct result collections_list(struct call *c) {
 struct result collections_get(struct call *c) {
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(call_collection(c, &row));
-    answer_json(c->http, 200, json_pack("{s:o}", "data", shape_collection(c, &row, NULL)));
+    json_t *data = shape_collection(c, &row, NULL);
+    if (has_sources(c)) add_sources(c, &row, data);
+    answer_json(c->http, 200, json_pack("{s:o}", "data", data));
     return OK;
 }
 
 /* Known to Rockset, and deliberately not served: to ignore them would change what is stored. */
 static struct result refuse_unserved(struct call *c, const json_t *body) {
-    static const char *const unserved[] = {"field_mapping_query", "sources",        "clustering_key",
-                                           "event_time_info",     "field_mappings", NULL};
+    static const char *const unserved[] = {"field_mapping_query", "clustering_key", "event_time_info", "field_mappings",
+                                           NULL};
     for (size_t i = 0; unserved[i]; i++) {
         const json_t *v = json_object_get(body, unserved[i]);
         bool is_empty = !v || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0);
@@ -113,6 +143,26 @@ static struct result read_new(struct call *c, const json_t *body, struct registr
     return OK;
 }
 
+static struct result prepare_sources(struct call *c, const json_t *body, json_t **ret) {
+    const json_t *asked = json_object_get(body, "sources");
+    if (!asked || json_is_null(asked)) return OK;
+    CHECK(json_is_array(asked), ERR_INVALID, "'sources' must be an array of Source objects");
+    if (json_array_size(asked) == 0) return OK;
+    return source_prepare(c->api->sources, call_org(c), asked, ret, &c->why);
+}
+
+/* All or nothing: without its sources the collection isn't what was asked for. */
+static struct result start_sources(struct call *c, const struct registry_collection *row, const json_t *sources) {
+    if (!sources) return OK;
+    struct result r = source_add(c->api->sources, row, sources, &c->why);
+    if (is_ok(r)) return OK;
+    AUTO_FREE char *detail = str_dup(err_detail());
+    REFUSAL_AUTO(why);
+    result_ignore(collection_delete(call_tenant(c), row, &why));
+    err_note("%s", detail);
+    return r;
+}
+
 struct result collections_create(struct call *c) {
     static const char *const members[] = {"name",
                                           "description",
@@ -129,8 +179,13 @@ struct result collections_create(struct call *c) {
     TRY(call_body(c, members, true, &body));
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(read_new(c, body, &row));
+    JSON_AUTO(sources);
+    TRY(prepare_sources(c, body, &sources));
     TRY(collection_create(call_tenant(c), &row, &c->why));
-    answer_json(c->http, 200, json_pack("{s:o}", "data", shape_collection(c, &row, "CREATED")));
+    TRY(start_sources(c, &row, sources));
+    json_t *data = shape_collection(c, &row, "CREATED");
+    if (sources) add_sources(c, &row, data);
+    answer_json(c->http, 200, json_pack("{s:o}", "data", data));
     return OK;
 }
 
@@ -150,6 +205,7 @@ struct result collections_delete(struct call *c) {
     TRY(refuse_documents(c));
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(call_collection(c, &row));
+    TRY(sources_leave_collection(c->api->sources, &row, &c->why));
     TRY(collection_delete(call_tenant(c), &row, &c->why));
     answer_json(c->http, 200, json_pack("{s:o}", "data", shape_collection(c, &row, "DELETED")));
     return OK;

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 
-enum { LISTEN_FD = 3, HEAP_BYTES = 65536, MAX_PEM_BYTES = 1024 * 1024 };
+enum { LISTEN_FD = 3, HEAP_BYTES = 262144, MAX_PEM_BYTES = 1024 * 1024 };
 
 struct arguments {
     const char *config, *region;
@@ -66,7 +66,8 @@ static struct result open_parts(struct api *api) {
     TRY(engine_client_new(&engine));
     struct tenants_options options = {
         .registry = api->registry, .keylink = api->keylink, .engine = engine, .region = api->region};
-    return tenants_new(&options, &api->tenants);
+    TRY(tenants_new(&options, &api->tenants));
+    return sources_new(api->tenants, &api->sources);
 }
 
 /* Says "ready:" on stdout once requests can be answered: the supervisor waits for it. */
@@ -124,6 +125,7 @@ static struct result run(struct arguments *a) {
     TRY(read_pem(config->api_tls_key, &key));
     struct http_server *server;
     TRY(serve_start(&api, LISTEN_FD, cert.len ? buf_str(&cert) : NULL, key.len ? buf_str(&key) : NULL, &server));
+    TRY(sources_start_all(api.sources));
     TRY(recovery_watch_start(&api));
     if (strcmp(region, config->regions[0].name) == 0) TRY(webhook_start(config, api.registry));
     log_info("api.serving", KV("region", region));

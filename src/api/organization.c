@@ -54,6 +54,7 @@ static struct result no_workspace(struct call *c, const char *name) {
 }
 
 static struct result get_workspace(struct call *c, const char *name, struct registry_workspace *ret) {
+    if (collection_is_system(name)) return no_workspace(c, name);
     struct result r = registry_get_workspace(c->api->registry, call_org(c), name, ret);
     return r.code == ERR_NOT_FOUND ? no_workspace(c, name) : r;
 }
@@ -63,7 +64,7 @@ struct result workspace_list(struct call *c) {
     TRY(registry_list_workspaces(c->api->registry, call_org(c), &list));
     json_t *data = json_array();
     for (size_t i = 0; i < list.count; i++)
-        json_array_append_new(data, shape_workspace(&list.items[i]));
+        if (!collection_is_system(list.items[i].name)) json_array_append_new(data, shape_workspace(&list.items[i]));
     return answer_data(c, data);
 }
 

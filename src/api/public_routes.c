@@ -2,6 +2,8 @@
 #include "api/webhook.h"
 #include "base/clock.h"
 
+enum { MAX_METRICS_BYTES = 64 * 1024 * 1024 };
+
 struct result public_root(struct call *c) {
     answer_json(c->http, 200, json_pack("{s:s}", "message", "GO ROCKSET!"));
     return OK;
@@ -28,7 +30,7 @@ static void put_counter(struct buf *out, const char *name, const char *help, uin
 struct result public_metrics(struct call *c) {
     static const struct http_field fields[] = {{"Content-Type", "text/plain; version=0.0.4"}, {NULL, NULL}};
     struct metrics *m = &c->api->metrics;
-    BUF_AUTO(out, 16384);
+    BUF_AUTO(out, MAX_METRICS_BYTES);
     put_counter(&out, "lockset_requests_total", "Requests that were read.", m->requests);
     put_counter(&out, "lockset_answers_failed_total", "Requests refused or failed.", m->failures);
     put_counter(&out, "lockset_queries_total", "Queries.", m->queries);
@@ -48,6 +50,7 @@ struct result public_metrics(struct call *c) {
         "# HELP lockset_webhook_pending Events that wait to be delivered.\n# TYPE lockset_webhook_pending gauge\n"
         "lockset_webhook_pending %llu\n",
         (unsigned long long)webhook_pending());
+    sources_metrics(c->api->sources, &out);
     http_answer(c->http, 200, fields, buf_slice(&out));
     return OK;
 }

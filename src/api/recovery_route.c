@@ -12,11 +12,10 @@ enum { ASK_MS = 60000, WATCH_MS = 1000 };
 /* One at a time in this process; recoveries are rare. */
 static pthread_mutex_t recovering = PTHREAD_MUTEX_INITIALIZER;
 
-/* Without sources there is nothing that could be missing: while the key was away, no write was accepted. */
 static struct result decide(void *arg, const struct registry_collection *c, bool *ret_recovered, char **ret_why,
                             struct refusal *why) {
-    *ret_recovered = true;
-    return OK;
+    struct api *api = arg;
+    return sources_recover_check(api->sources, c, ret_recovered, ret_why, why);
 }
 
 /* Decides about the collections and lets the key become AVAILABLE. The mutex is held; the state is RECOVERING. */

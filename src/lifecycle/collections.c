@@ -117,3 +117,42 @@ struct result collection_delete(struct tenant *t, const struct registry_collecti
     pthread_rwlock_unlock(&own->writes);
     return r;
 }
+
+bool collection_is_system(const char *workspace) {
+    return strcmp(workspace, COLLECTION_SYSTEM_WORKSPACE) == 0;
+}
+
+static struct result find_integrations(struct tenant *t, struct registry_collection *ret) {
+    struct tenants *all = tenant_all(t);
+    return registry_get_collection(tenants_registry(all), tenant_org(t), tenants_region(all),
+                                   COLLECTION_SYSTEM_WORKSPACE, "integrations", ret);
+}
+
+static struct result make_integrations(struct tenant *t, struct refusal *why) {
+    struct tenants *all = tenant_all(t);
+    struct registry_workspace w = {.org = mem_unconst(tenant_org(t)),
+                                   .name = mem_unconst(COLLECTION_SYSTEM_WORKSPACE),
+                                   .description = mem_unconst("Lockset's own"),
+                                   .created_by = mem_unconst("lockset")};
+    struct result r = registry_create_workspace(tenants_registry(all), &w);
+    AUTO(registry_collection_done)
+    struct registry_collection c = {.org = str_dup(tenant_org(t)),
+                                    .region = str_dup(tenants_region(all)),
+                                    .workspace = str_dup(COLLECTION_SYSTEM_WORKSPACE),
+                                    .name = str_dup("integrations"),
+                                    .description = str_dup("Lockset's own: integrations, sealed"),
+                                    .created_by = str_dup("lockset")};
+    if (is_err(r) && r.code != ERR_EXISTS) return refuse_registry(why, r, &c);
+    r = collection_create(t, &c, why);
+    if (r.code != ERR_EXISTS) return r;
+    refusal_done(why); /* another request was faster */
+    return OK;
+}
+
+struct result collection_integrations(struct tenant *t, bool make, struct registry_collection *ret,
+                                      struct refusal *why) {
+    struct result r = find_integrations(t, ret);
+    if (r.code != ERR_NOT_FOUND || !make) return r;
+    TRY(make_integrations(t, why));
+    return find_integrations(t, ret);
+}

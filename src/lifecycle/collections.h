@@ -11,6 +11,15 @@ enum { COLLECTION_NAME_MAX = 128, COLLECTION_MIN_RETENTION_S = 3600, COLLECTION_
 struct result collection_check_name(const char *name);
 struct result workspace_check_name(const char *name);
 
+/* Of the server itself, in every organization that needs it: no list shows it, no request names it. */
+#define COLLECTION_SYSTEM_WORKSPACE "_lockset"
+bool collection_is_system(const char *workspace);
+/* The collection that keeps an organization's integrations, in the tenant's region. Its being there also tells, without
+ * anything being decrypted, that the organization has data sources to be looked for. Made if need be, or NOT_FOUND. On
+ * failure *why is filled, but for NOT_FOUND. */
+struct result collection_integrations(struct tenant *t, bool make, struct registry_collection *ret,
+                                      struct refusal *why);
+
 /* Makes it, in the registry and in the engine. `c` holds org, region, workspace, name, description, created_by,
  * retention_secs; its id and status are set (status CREATED; it is READY when the function returns). On failure *why is
  * filled and nothing is left behind. */

@@ -61,8 +61,7 @@ struct write_found *write_find(const struct write_found_list *l, struct slice id
     return bsearch(&key, l->items, l->count, sizeof key, compare_found);
 }
 
-/* RowBinary: a length in LEB128, then the bytes. */
-static bool take_string(struct slice *s, struct slice *ret) {
+bool write_take_string(struct slice *s, struct slice *ret) {
     uint64_t len = 0;
     for (unsigned shift = 0; shift < 63; shift += 7) {
         uint8_t byte;
@@ -88,7 +87,8 @@ static struct result take_found(struct slice text, bool with_raw, struct write_f
     while (text.len) {
         struct slice id, raw = {0};
         int64_t time = 0;
-        bool good = take_string(&text, &id) && (!with_raw || (take_i64(&text, &time) && take_string(&text, &raw)));
+        bool good =
+            write_take_string(&text, &id) && (!with_raw || (take_i64(&text, &time) && write_take_string(&text, &raw)));
         CHECK(good, ERR_PEER, "the engine's answer can't be read");
         if ((l->count & (l->count - 1)) == 0)
             l->items = mem_resize(l->items, (l->count ? l->count * 2 : 1) * sizeof *l->items);

@@ -14,6 +14,13 @@ struct write_row {
     size_t order;       /* place in the request */
 };
 
+/* A row of the server's own, hidden from every query: its id begins with NUL. Borrowed. */
+struct write_hidden {
+    struct slice id, raw;
+};
+
+enum { WRITE_MAX_HIDDEN = 1024 };
+
 struct write_run {
     const struct write *write;
     struct collection *collection;
@@ -23,6 +30,10 @@ struct write_run {
     uint64_t last_version;        /* of the rows */
     struct keylink_engine engine; /* that stored them */
     struct refusal *why;
+    /* Hidden rows to be stored in the same insert, at most WRITE_MAX_HIDDEN; called when it is known which rows have
+     * errors, and once more when the engine finds further ones. What *ret points to lives until the next call. */
+    struct result (*make_hidden)(void *arg, struct write_hidden **ret, size_t *ret_count);
+    void *arg;
 };
 
 /* Fills the parts that don't depend on the rows. */
@@ -51,6 +62,9 @@ void write_found_done(struct write_found_list *l);
 struct write_found *write_find(const struct write_found_list *l, struct slice id);
 /* The stored ones among the rows' ids. */
 struct result write_lookup(struct write_run *run, bool with_raw, struct write_found_list *ret);
+
+/* RowBinary: a length in LEB128, then the bytes. Advances; false if too few are left. */
+bool write_take_string(struct slice *s, struct slice *ret);
 
 /* The answer. */
 void write_answer(const struct write_run *run, struct buf *out);

@@ -36,6 +36,9 @@ struct batch {
     size_t count;
     uint64_t first_version;
     struct buf schema; /* text to be stored as well; empty: none */
+    struct write_hidden *hidden;
+    size_t hidden_count;
+    uint64_t hidden_version; /* of the first of them */
 };
 
 static void put_row(struct buf *out, struct slice id, int64_t event_time_us, uint64_t version, bool is_deletion,
@@ -47,16 +50,20 @@ static void put_row(struct buf *out, struct slice id, int64_t event_time_us, uin
     rowbinary_string(out, raw);
 }
 
+/* Marked as deleted, so that FINAL hides it from every query. */
+static void put_hidden(struct buf *out, const struct write_hidden *h, uint64_t version) {
+    put_row(out, h->id, 0, version, true, h->raw);
+}
+
+/* Hidden rows stand behind the documents they tell of. */
 static struct result encode(const struct batch *b, struct buf *out) {
     for (size_t i = 0; i < b->count; i++) {
         const struct write_row *r = b->rows[i];
         struct slice raw = r->is_deletion ? slice_str("{}") : r->raw;
         put_row(out, r->id, r->event_time_us, b->first_version + i, r->is_deletion, raw);
     }
-    /* Marked as deleted, so that FINAL hides it from every query. */
-    if (b->schema.len)
-        put_row(out, slice_make(COLLECTION_SCHEMA_ID, COLLECTION_SCHEMA_ID_BYTES), 0, b->first_version + b->count, true,
-                buf_slice(&b->schema));
+    for (size_t i = 0; i < b->hidden_count; i++)
+        put_hidden(out, &b->hidden[i], b->hidden_version + i);
     return buf_check(out);
 }
 
@@ -121,27 +128,64 @@ static struct result insert_until(struct write_run *run, struct slice body, uint
     }
 }
 
-/* Stores a batch; when its data is refused, its halves, until the rows that can't be stored stand alone. */
-static struct result store_batch(struct batch *b) {
+static struct result insert_batch(struct batch *b, int *ret_code) {
     BUF_AUTO(body, MAX_INSERT_BYTES);
     body.wipes = true;
     TRY(encode(b, &body));
-    int code = 0;
-    TRY(insert_until(b->run, buf_slice(&body), b->count + (b->schema.len > 0), &code));
-    if (code == 0) return OK;
+    return insert_until(b->run, buf_slice(&body), b->count + b->hidden_count, ret_code);
+}
+
+/* Stores documents whose data was refused together, as halves, until those that can't be stored stand alone. */
+static struct result store_halves(struct batch *b, int code) {
     if (b->count == 1) {
         b->rows[0]->error = str_format("the engine can't hold this document (ClickHouse error %d)", code);
         return OK;
     }
     size_t half = b->count / 2;
-    struct batch first = *b, second = *b;
-    first.count = half;
-    second.rows = b->rows + half;
-    second.count = b->count - half;
-    second.first_version = b->first_version + half;
-    first.schema.len = 0; /* the second half brings it, at the highest version */
-    TRY(store_batch(&first));
-    return store_batch(&second);
+    struct batch parts[] = {*b, *b};
+    parts[0].count = half;
+    parts[1].rows += half;
+    parts[1].first_version += half;
+    parts[1].count -= half;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        parts[i].hidden_count = 0;
+        TRY(insert_batch(&parts[i], &code));
+        if (code != 0) TRY(store_halves(&parts[i], code));
+    }
+    return OK;
+}
+
+/* The schema, and what the run wants to have stored beside its rows. */
+static struct result gather_hidden(struct batch *b, struct write_hidden list[static WRITE_MAX_HIDDEN + 1]) {
+    b->hidden = list;
+    b->hidden_count = 0;
+    if (b->schema.len)
+        list[b->hidden_count++] =
+            (struct write_hidden){slice_make(COLLECTION_SCHEMA_ID, COLLECTION_SCHEMA_ID_BYTES), buf_slice(&b->schema)};
+    if (!b->run->make_hidden) return OK;
+    struct write_hidden *own;
+    size_t count;
+    TRY(b->run->make_hidden(b->run->arg, &own, &count));
+    CHECK(count <= WRITE_MAX_HIDDEN, ERR_INTERNAL, "%zu hidden rows are too many for one insert", count);
+    for (size_t i = 0; i < count; i++)
+        list[b->hidden_count++] = own[i];
+    return OK;
+}
+
+/* All in one insert. When some documents are refused, the others first, and then what tells of them all. */
+static struct result store_batch(struct batch *b) {
+    AUTO_FREE struct write_hidden *list = mem_alloc_array(WRITE_MAX_HIDDEN + 1, sizeof *list);
+    TRY(gather_hidden(b, list));
+    if (b->count + b->hidden_count == 0) return OK;
+    int code = 0;
+    TRY(insert_batch(b, &code));
+    if (code == 0) return OK;
+    if (b->count) TRY(store_halves(b, code));
+    TRY(gather_hidden(b, list));
+    b->count = 0;
+    if (b->hidden_count) TRY(insert_batch(b, &code));
+    CHECK(code == 0, ERR_INTERNAL, "the engine can't hold the server's own rows (ClickHouse error %d)", code);
+    return OK;
 }
 
 /* Versions: a hybrid clock, in microseconds, always above everything the collection has. `n` in a row; the first. */
@@ -162,9 +206,9 @@ static struct result prepare(struct batch *b, const struct schema *added, struct
         schema_merge(merged, added);
         schema_write(merged, &b->schema);
     }
-    b->first_version = take_versions(c, b->count + 1);
+    b->first_version = take_versions(c, b->count + 1 + (b->run->make_hidden ? WRITE_MAX_HIDDEN : 0));
     pthread_mutex_unlock(&c->lock);
-    b->run->last_version = b->first_version + b->count;
+    b->hidden_version = b->run->last_version = b->first_version + b->count;
     return buf_check(&b->schema);
 }
 
@@ -197,7 +241,7 @@ struct result write_store(struct write_run *run, const struct schema *added) {
     struct batch b = {.run = run, .rows = rows};
     for (size_t i = 0; i < run->count; i++)
         if (!run->rows[i].error) rows[b.count++] = &run->rows[i];
-    if (b.count == 0) return OK;
+    if (b.count == 0 && !run->make_hidden) return OK;
     buf_init_wiping(&b.schema, MAX_SCHEMA_BYTES);
     struct result r = store_rows(&b, added);
     buf_done(&b.schema);

@@ -6,6 +6,7 @@
 
 /* One line for each kind; declared in drivers.h. */
 static const struct source_driver *const drivers[] = {
+    &s3_driver,
     &kafka_driver,
     &postgres_driver,
     NULL,

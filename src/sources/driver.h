@@ -54,6 +54,16 @@ struct source_batch {
 };
 void source_batch_done(struct source_batch *b); /* accepts zeroed */
 
+/* What the engine does for drivers: it takes in, in its sandbox, what nobody else here should take apart. */
+struct source_engine {
+    void *arg;
+    /* A whole Parquet file; *ret_rows: how many rows it has. INVALID (it is none, or is too large), UNREACHABLE. */
+    struct result (*parquet_open)(void *arg, struct slice file, void **ret_table, uint64_t *ret_rows);
+    /* Rows as JSON objects, one a line, appended to out. TOO_LARGE: ask for fewer. */
+    struct result (*parquet_read)(void *table, uint64_t first, uint64_t count, struct buf *out);
+    void (*parquet_close)(void *table);
+};
+
 /* What a reader is opened with; borrowed until it is closed. */
 struct source_spec {
     const char *source_id;     /* stable, unique; names replication slots, consumer groups */
@@ -62,6 +72,7 @@ struct source_spec {
     const json_t *format;      /* format_params, or NULL */
     const json_t *integration; /* credentials and addresses: the integration's object of this kind, or NULL */
     const _Atomic bool *cancelled;
+    const struct source_engine *engine; /* NULL outside of a run: only next needs it */
 };
 
 struct source_reader;
@@ -86,6 +97,8 @@ struct source_driver {
     struct result (*still_has)(const struct source_spec *spec, const json_t *position, bool *ret, char **ret_why);
     /* The source is deleted for good: gives back what it holds in the source (a replication slot). May be NULL. */
     struct result (*forget)(const struct source_spec *spec, const json_t *position);
+    /* An integration's object of this kind, when it is made: shapes only. May be NULL. INVALID. */
+    struct result (*check_integration)(const json_t *integration);
 };
 
 /* NULL: there is no such kind. */

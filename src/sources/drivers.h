@@ -4,6 +4,7 @@
 
 #include "sources/driver.h"
 
+extern const struct source_driver s3_driver;
 extern const struct source_driver kafka_driver;
 extern const struct source_driver postgres_driver;
 

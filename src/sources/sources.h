@@ -36,4 +36,46 @@ void sources_stop(struct sources *s, const char *org, const char *collection_id)
 struct result sources_recover_check(struct sources *s, const struct registry_collection *c, bool *ret_recovered,
                                     char **ret_why, struct refusal *why);
 
+/* ---- what the REST interface needs; on failure *why is filled, or the error tells everything ---- */
+
+/* Checks the Source objects of a request (an array) and gives them ids: *ret is an array for source_add. INVALID,
+ * NOT_FOUND (an integration), UNSUPPORTED. */
+struct result source_prepare(struct sources *s, const char *org, const json_t *asked, json_t **ret,
+                             struct refusal *why);
+/* Adds prepared sources to a collection, and starts them. */
+struct result source_add(struct sources *s, const struct registry_collection *c, const json_t *prepared,
+                         struct refusal *why);
+/* The sources of a collection as an array of answers, with their status. *ret_progress: how much of the initial loads
+ * is done, 0 to 1. */
+struct result source_list(struct sources *s, const struct registry_collection *c, json_t **ret, double *ret_progress,
+                          struct refusal *why);
+/* One of them. NOT_FOUND. */
+struct result source_get(struct sources *s, const struct registry_collection *c, const char *id, json_t **ret,
+                         struct refusal *why);
+/* Detaches it, gives back what it holds outside, and forgets it; its documents stay. *ret: what it was. */
+struct result source_delete(struct sources *s, const struct registry_collection *c, const char *id, json_t **ret,
+                            struct refusal *why);
+/* Until resume_at_ms (0: until it is resumed). */
+struct result source_suspend(struct sources *s, const struct registry_collection *c, const char *id,
+                             int64_t resume_at_ms, json_t **ret, struct refusal *why);
+struct result source_resume(struct sources *s, const struct registry_collection *c, const char *id, json_t **ret,
+                            struct refusal *why);
+/* The newest of the records that were no documents: [{"origin","reason","record","at"}], newest first. */
+struct result source_errors(struct sources *s, const struct registry_collection *c, const char *id, size_t limit,
+                            json_t **ret, struct refusal *why);
+/* Before a collection is deleted: detaches its sources and gives back what they hold outside. */
+struct result sources_leave_collection(struct sources *s, const struct registry_collection *c, struct refusal *why);
+
+struct result integration_list(struct sources *s, const char *org, json_t **ret, struct refusal *why);
+struct result integration_get(struct sources *s, const char *org, const char *name, json_t **ret, struct refusal *why);
+/* EXISTS, INVALID, UNSUPPORTED. */
+struct result integration_create(struct sources *s, const char *org, const json_t *asked, const char *created_by,
+                                 json_t **ret, struct refusal *why);
+/* CONFLICT while a source uses it. */
+struct result integration_delete(struct sources *s, const char *org, const char *name, json_t **ret,
+                                 struct refusal *why);
+
+/* Appends the metrics of all attached sources in Prometheus's text format. */
+void sources_metrics(struct sources *s, struct buf *out);
+
 #endif

@@ -164,7 +164,9 @@ def test_collections(org):
     assert_error(org.call("POST", "/ws/commons/collections", {"name": "fresh"}), 409, "ALREADYEXISTS", "commons.fresh")
     assert_error(org.call("POST", "/ws/nowhere/collections", {"name": "x"}), 404, "NOTFOUND", "nowhere")
     assert_error(org.call("POST", "/ws/commons/collections", {"name": "x", "retention_secs": 10}), 400, "INVALIDINPUT", "retention_secs")
-    assert_error(org.call("POST", "/ws/commons/collections", {"name": "x", "sources": [{}]}), 501, "NOTIMPLEMENTEDYET", "sources")
+    assert_error(org.call("POST", "/ws/commons/collections", {"name": "x", "sources": [{}]}), 400, "INVALIDINPUT", "source")
+    assert_error(org.call("POST", "/ws/commons/collections", {"name": "x", "sources": [{"kinesis": {}}]}), 501,
+                 "NOTIMPLEMENTEDYET", "kinesis")
     assert_error(org.call("POST", "/ws/commons/collections", {"name": "x", "bogus": 1}), 400, "INVALIDINPUT", "bogus")
     assert_error(org.call("POST", "/ws/commons/collections", {"name": "a.b"}), 400, "INVALIDINPUT", "name")
     assert org.add([{"_id": "old", "_event_time": "2020-01-01"}, {"_id": "new"}], name="fresh").status == 200
