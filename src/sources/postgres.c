@@ -14,6 +14,11 @@ static struct result check(const json_t *config, const json_t *format, const jso
     return postgres_config_read(NULL, config, format, integration, &ignored);
 }
 
+static struct result check_integration(const json_t *integration) {
+    struct postgres_address ignored = {0};
+    return postgres_address_read(integration, &ignored);
+}
+
 void postgres_reader_disconnect(struct source_reader *r) {
     postgres_snapshot_reset(r);
     postgres_types_done(&r->types);
@@ -292,4 +297,5 @@ const struct source_driver postgres_driver = {
     .close = close_reader,
     .still_has = still_has,
     .forget = forget,
+    .check_integration = check_integration,
 };

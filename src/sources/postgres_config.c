@@ -103,7 +103,7 @@ static struct result check_host(const char *host) {
     return OK;
 }
 
-static struct result read_address(const json_t *integration, struct postgres_address *ret) {
+struct result postgres_address_read(const json_t *integration, struct postgres_address *ret) {
     static const char *const members[] = {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", NULL};
     static const char *const modes[] = {"disable", "require", "verify-ca", "verify-full"};
     int64_t port = DEFAULT_PORT;
@@ -134,5 +134,5 @@ struct result postgres_config_read(const char *source_id, const json_t *config, 
     *ret = (struct postgres_config){0};
     TRY(read_source(source_id, config, ret));
     TRY(read_format(format));
-    return read_address(integration, &ret->address);
+    return postgres_address_read(integration, &ret->address);
 }

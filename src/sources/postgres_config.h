@@ -19,5 +19,7 @@ struct postgres_config {
 /* INVALID. source_id may be NULL when only the shape matters. */
 struct result postgres_config_read(const char *source_id, const json_t *config, const json_t *format,
                                    const json_t *integration, struct postgres_config *ret);
+/* The integration alone. */
+struct result postgres_address_read(const json_t *integration, struct postgres_address *ret);
 
 #endif

@@ -187,7 +187,7 @@ static struct result connect_link(struct postgres_link *l, const struct postgres
     bool verifies = strncmp(a->sslmode, "verify", 6) == 0;
     if (!a->sslrootcert || !verifies)
         return connect_any(l, a, verifies ? SYSTEM_AUTHORITIES : NO_SUCH_FILE, for_replication);
-    int fd;
+    int fd = -1;
     TRY(certificate_file(a->sslrootcert, &path, &fd));
     struct result r = connect_any(l, a, buf_str(&path), for_replication);
     close(fd);

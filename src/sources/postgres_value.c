@@ -1,8 +1,11 @@
 #include "sources/postgres_value.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 #include "base/json.h"
 
-enum { NUMERIC_MAX_DIGITS = 15, NUMERIC_MAX_BYTES = 300, ARRAY_MAX_DEPTH = 6 };
+enum { NUMERIC_MAX_DIGITS = 15, NUMERIC_MAX_BYTES = 300, FLOAT_MAX_BYTES = 40, ARRAY_MAX_DEPTH = 6 };
 
 struct postgres_type postgres_type_builtin(uint32_t oid) {
     static const struct {
@@ -74,14 +77,26 @@ static size_t significant_digits(struct slice text) {
     return counted;
 }
 
+/* A double that isn't too large for one? */
+static bool is_finite(struct slice text) {
+    char copy[FLOAT_MAX_BYTES + 1] = {0};
+    if (text.len > FLOAT_MAX_BYTES) return false;
+    mem_copy(copy, text.data, text.len);
+    return isfinite(strtod(copy, NULL));
+}
+
+static bool is_plain_fraction(struct slice text) {
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] == 'e') return false;
+    return text.len <= NUMERIC_MAX_BYTES && significant_digits(text) <= NUMERIC_MAX_DIGITS;
+}
+
 static void write_number(enum postgres_kind kind, struct slice text, struct buf *out) {
     bool integral = false;
     bool good = is_number(text, &integral);
     if (good && kind == POSTGRES_INTEGER) good = integral && fits_int64(text);
-    if (good && kind == POSTGRES_NUMERIC) {
-        good = integral ? fits_int64(text)
-                        : text.len <= NUMERIC_MAX_BYTES && significant_digits(text) <= NUMERIC_MAX_DIGITS;
-    }
+    if (good && kind == POSTGRES_NUMERIC) good = integral ? fits_int64(text) : is_plain_fraction(text);
+    if (good && kind == POSTGRES_FLOAT) good = is_finite(text);
     if (!good) {
         json_write_str(text, out);
         return;

@@ -4,10 +4,12 @@ import json
 import os
 import pathlib
 import pwd
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -162,6 +164,43 @@ class Session:
 
     def __exit__(self, *_):
         self.close()
+
+
+def make(server, table, columns, rest=""):
+    server.sql(f"CREATE TABLE {table} ({columns}); ALTER TABLE {table} OWNER TO replicator; {rest}")
+
+
+class Writer(threading.Thread):
+    """Changes rows of all kinds until it is told to stop: inserts, updates, deletes, moved keys, rollbacks."""
+
+    def __init__(self, server, table, seed):
+        super().__init__()
+        self.server, self.table, self.random, self.stop = server, table, random.Random(seed), threading.Event()
+        self.error = None
+
+    def statement(self):
+        r, t = self.random, self.table
+        some = r.randint(1, 30000)
+        return r.choice([
+            f"INSERT INTO {t} SELECT i, 0, 'new', repeat('z', {r.choice([5, 4000])}) FROM generate_series({some}, {some + 40}) i "
+            f"ON CONFLICT (id) DO UPDATE SET n = {t}.n + 1",
+            f"UPDATE {t} SET n = n + 1 WHERE id BETWEEN {some} AND {some + 60}",
+            f"DELETE FROM {t} WHERE id BETWEEN {some} AND {some + 25}",
+            f"UPDATE {t} SET id = -id WHERE id BETWEEN {some} AND {some + 10} AND NOT EXISTS (SELECT FROM {t} o WHERE o.id = -{t}.id)",
+            f"UPDATE {t} SET id = id + 100000 WHERE id BETWEEN -{some} AND -{some} + 500 AND NOT EXISTS "
+            f"(SELECT FROM {t} o WHERE o.id = {t}.id + 100000)",
+            f"UPDATE {t} SET name = 'n{some}' WHERE id % 1000 = {some % 1000}",
+        ])
+
+    def run(self):
+        try:
+            with self.server.session() as session:
+                while not self.stop.is_set():
+                    statements = [self.statement() for _ in range(self.random.randint(1, 6))]
+                    end = self.random.choice(["COMMIT"] * 9 + ["ROLLBACK"])
+                    session.run("BEGIN; " + "; ".join(statements) + f"; {end}")
+        except Exception as error:  # noqa: BLE001 - told by the test
+            self.error = error
 
 
 class SourceError(Exception):

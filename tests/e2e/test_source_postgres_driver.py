@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from postgres_rig import PASSWORD, Harness, Postgres, SourceError, apply
+from postgres_rig import PASSWORD, Harness, Postgres, SourceError, Writer, apply, make
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,6 @@ def table(server, request):
     for publication in server.sql("SELECT quote_ident(pubname) FROM pg_publication").splitlines():
         server.sql(f"DROP PUBLICATION {publication}")
     server.sql(f"DROP TABLE IF EXISTS public.{name} CASCADE")
-
-
-def make(server, table, columns, rest=""):
-    server.sql(f"CREATE TABLE {table} ({columns}); ALTER TABLE {table} OWNER TO replicator; {rest}")
 
 
 def reader(server, table, position=None, source_id=None, integration=None, **config):
@@ -234,39 +230,6 @@ def test_a_load_does_not_begin_before_commits_in_the_log_are_visible(server, tab
 
 
 # Kills
-
-
-class Writer(threading.Thread):
-    """Changes rows of all kinds until it is told to stop: inserts, updates, deletes, moved keys, rollbacks."""
-
-    def __init__(self, server, table, seed):
-        super().__init__()
-        self.server, self.table, self.random, self.stop = server, table, random.Random(seed), threading.Event()
-        self.error = None
-
-    def statement(self):
-        r, t = self.random, self.table
-        some = r.randint(1, 30000)
-        return r.choice([
-            f"INSERT INTO {t} SELECT i, 0, 'new', repeat('z', {r.choice([5, 4000])}) FROM generate_series({some}, {some + 40}) i "
-            f"ON CONFLICT (id) DO UPDATE SET n = {t}.n + 1",
-            f"UPDATE {t} SET n = n + 1 WHERE id BETWEEN {some} AND {some + 60}",
-            f"DELETE FROM {t} WHERE id BETWEEN {some} AND {some + 25}",
-            f"UPDATE {t} SET id = -id WHERE id BETWEEN {some} AND {some + 10} AND NOT EXISTS (SELECT FROM {t} o WHERE o.id = -{t}.id)",
-            f"UPDATE {t} SET id = id + 100000 WHERE id BETWEEN -{some} AND -{some} + 500 AND NOT EXISTS "
-            f"(SELECT FROM {t} o WHERE o.id = {t}.id + 100000)",
-            f"UPDATE {t} SET name = 'n{some}' WHERE id % 1000 = {some % 1000}",
-        ])
-
-    def run(self):
-        try:
-            with self.server.session() as session:
-                while not self.stop.is_set():
-                    statements = [self.statement() for _ in range(self.random.randint(1, 6))]
-                    end = self.random.choice(["COMMIT"] * 9 + ["ROLLBACK"])
-                    session.run("BEGIN; " + "; ".join(statements) + f"; {end}")
-        except Exception as error:  # noqa: BLE001 - told by the test
-            self.error = error
 
 
 def run_with_kills(server, table, seed, kills, source_id, **config):
@@ -697,6 +660,11 @@ def test_shapes_are_checked_without_a_connection(config, integration, why):
     with Harness("postgres", config, whole) as harness:
         with pytest.raises(SourceError, match=f"INVALID.*{why}"):
             harness.order("check")
+        if integration:
+            with pytest.raises(SourceError, match=f"INVALID.*{why}"):
+                harness.order("check_integration")
+        else:
+            harness.order("check_integration")
 
 
 def test_good_shapes_pass(server):

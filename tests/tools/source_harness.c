@@ -5,6 +5,7 @@
  * Obeys lines on stdin and answers each with one line of JSON:
  *
  *     check                 {"ok":true} or {"error":"INVALID","detail":"..."}, as every order may answer
+ *     check_integration     the integration alone
  *     open [POSITION]       POSITION is JSON, as a batch told it
  *     next MS {"records":[{"id","document","is_deletion","origin","flaw"}...],"position","is_snapshot_end"} stored
  *     progress              {"state","total_items","done_items","lag","last_item"}
@@ -145,6 +146,8 @@ static struct result obey(struct harness *h, const char *word, const char *rest,
     if (takes_position && *rest) TRY(json_parse(slice_str(rest), &position));
     int64_t number = strtoll(rest, NULL, 10);
     if (strcmp(word, "check") == 0) return h->driver->check(h->spec.config, h->spec.format, h->spec.integration);
+    if (strcmp(word, "check_integration") == 0)
+        return h->driver->check_integration ? h->driver->check_integration(h->spec.integration) : OK;
     if (strcmp(word, "open") == 0) return open_reader(h, position);
     if (strcmp(word, "still_has") == 0) return ask_still_has(h, position, out);
     if (strcmp(word, "forget") == 0) return h->driver->forget ? h->driver->forget(&h->spec, position) : OK;

@@ -30,6 +30,9 @@ static void scalars(void **state) {
     check_value(701, "NaN", "\"NaN\"");
     check_value(701, "-Infinity", "\"-Infinity\"");
     check_value(701, "1.", "\"1.\"");
+    check_value(701, "4e0800000", "\"4e0800000\"");
+    check_value(701, "5e-324", "5e-324");
+    check_value(1700, "1e5", "\"1e5\"");
     check_value(1700, "10.50", "10.50");
     check_value(1700, "0.1234567890123456", "\"0.1234567890123456\"");
     check_value(1700, "1000000000000000.0", "1000000000000000.0");
