@@ -24,7 +24,7 @@ test-unit: all ## only the unit tests, under ASan and UBSan
 test-e2e: all ## only the end-to-end tests
 	@scripts/test e2e
 
-test-long: all ## the long kill and fuzz loops
+test-long: all ## the long kill and fuzz loops; races, under TSan
 	@scripts/test long
 
 fuzz: all ## every fuzzer for FUZZ_SECONDS (default 60) each
