@@ -123,6 +123,9 @@ struct result call_collection(struct call *c, struct registry_collection *ret);
 /* Takes up recoveries that were cut off, in a thread of its own, until the process ends. */
 struct result recovery_watch_start(struct api *api);
 
+/* Appends states and KMS calls of this region in Prometheus's text format. */
+void key_metrics_put(struct api *api, struct buf *out);
+
 /* ---- shapes (shape.c) ---- */
 
 /* Milliseconds as ISO text; null for 0. */

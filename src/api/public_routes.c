@@ -51,6 +51,7 @@ struct result public_metrics(struct call *c) {
         "lockset_webhook_pending %llu\n",
         (unsigned long long)webhook_pending());
     sources_metrics(c->api->sources, &out);
+    key_metrics_put(c->api, &out);
     http_answer(c->http, 200, fields, buf_slice(&out));
     return OK;
 }

@@ -353,6 +353,7 @@ static void submit(struct keyring *k, struct api_call call, const json_t *messag
                                    .kms_key_arn = c->arn,
                                    .store = c->region->store,
                                    .kms = c->region->kms,
+                                   .meter = c->region->meter,
                                    .registry = k->registry,
                                    .service_account_id = k->config->service_account_id,
                                    .needs_multi_region = c->kind == REGISTRY_CUSTOMER,

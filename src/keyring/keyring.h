@@ -21,6 +21,7 @@ struct api_call {
 struct region {
     const char *name, *store, *service_key_arn; /* the config's */
     struct kms_client *kms;
+    struct meter *meter;
     struct pool *pool; /* of its own: a KMS that hangs holds up no other region */
 };
 

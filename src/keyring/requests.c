@@ -87,6 +87,19 @@ static struct result recovered(struct keyring *k, struct api_call call, const js
     return OK;
 }
 
+static struct result meter(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "region", NULL};
+    const char *name;
+    TRY(json_only(message, allowed));
+    TRY(json_get_str(message, "region", &name));
+    const struct region *region = keyring_find_region(k, name);
+    CHECK(region, ERR_NOT_FOUND, "this deployment does not serve the region '%.40s'", name);
+    json_t *fields = json_object();
+    json_object_set_new(fields, "meter", meter_to_json(region->meter));
+    api_reply(k, call, fields);
+    return OK;
+}
+
 static struct result kill_engine(struct keyring *k, struct api_call call, const json_t *message) {
     static const char *const allowed[] = {"id", "op", "org", "region", "epoch", NULL};
     struct unit *u;
@@ -118,9 +131,9 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
         const char *op;
         struct result (*handle)(struct keyring *k, struct api_call call, const json_t *message);
     } table[] = {
-        {"hello", hello},        {"activate", activate},   {"recheck", recheck},       {"kill_engine", kill_engine},
-        {"create_org", create},  {"check_key", check_key}, {"add_region", add_region}, {"recover", recover},
-        {"recovered", recovered}};
+        {"hello", hello},         {"activate", activate},   {"recheck", recheck},       {"kill_engine", kill_engine},
+        {"create_org", create},   {"check_key", check_key}, {"add_region", add_region}, {"recover", recover},
+        {"recovered", recovered}, {"meter", meter}};
     struct api_call call = {.connection = connection};
     const char *op = "";
     struct result r = json_get_int(message, "id", 0, INT64_MAX, &call.id);

@@ -19,7 +19,10 @@ void ring_call(const struct ring_place *p, const struct kms_request *request, st
     struct kms_call_options options = {
         .attempt_timeout_ms = p->timeout_ms, .total_timeout_ms = p->timeout_ms, .max_attempts = 2};
     struct result asked = kms_client_call(p->kms, request, &options, ret);
-    if (is_ok(asked)) return;
+    if (is_ok(asked)) {
+        meter_count(p->meter, request->operation, ret);
+        return;
+    }
     kms_answer_done(ret);
     ret->error = KMS_UNKNOWN;
     ret->sent_boottime_ns = clock_boottime_ns();

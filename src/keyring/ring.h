@@ -9,6 +9,7 @@
 
 #include "aws/kms_client.h"
 #include "keyring/checks.h"
+#include "keyring/meter.h"
 #include "registry/registry.h"
 
 /* Where a unit's keys live. Borrowed strings that outlive every call. */
@@ -16,6 +17,7 @@ struct ring_place {
     const char *org, *region, *kms_key_arn;
     const char *store; /* the region's store folder */
     struct kms_client *kms;
+    struct meter *meter; /* the region's; NULL: none */
     struct registry *registry;
     const char *service_account_id;
     bool needs_multi_region;

@@ -45,6 +45,7 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
                                    .kms_key_arn = u->kms_key_arn,
                                    .store = region->store,
                                    .kms = region->kms,
+                                   .meter = region->meter,
                                    .registry = k->registry,
                                    .service_account_id = k->config->service_account_id,
                                    .needs_multi_region = u->kind == REGISTRY_CUSTOMER,
