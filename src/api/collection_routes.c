@@ -25,8 +25,8 @@ static json_t *shape_collection(struct call *c, const struct registry_collection
     json_object_set_new(o, "retention_secs", row->retention_secs ? json_integer(row->retention_secs) : json_null());
     AUTO(registry_recovery_done) struct registry_recovery v = {0};
     if (is_ok(registry_get_recovery(c->api->registry, row->id, &v))) {
-        json_t *recovery = json_pack("{s:b, s:s, s:b}", "recovered", v.is_recovered, "reason", v.reason, "readable",
-                                     v.is_recovered || v.is_readable);
+        json_t *recovery = json_pack("{s:b, s:s, s:b}", "recovered", v.verdict == REGISTRY_RECOVERED, "reason",
+                                     v.reason, "readable", v.verdict == REGISTRY_RECOVERED || v.is_readable);
         json_object_set_new(recovery, "at", shape_time(v.at_ms));
         json_object_set_new(o, "lockset_recovery", recovery);
     }

@@ -18,21 +18,28 @@ static struct result decide(void *arg, const struct registry_collection *c, bool
     return sources_recover_check(api->sources, c, ret_recovered, ret_why, why);
 }
 
+/* What was decided since `since_ms` stays decided. */
+static struct result decide_all(struct api *api, const char *org, int64_t since_ms, bool keeps_readable, json_t **ret,
+                                struct refusal *why) {
+    struct recovery o = {.tenants = api->tenants,
+                         .org = org,
+                         .since_ms = since_ms,
+                         .keeps_readable = keeps_readable,
+                         .decide = decide,
+                         .arg = api};
+    return recovery_run(&o, ret, why);
+}
+
 /* Decides about the collections and lets the key become AVAILABLE. The mutex is held; the state is RECOVERING. */
 static struct result finish(struct api *api, const char *org, bool keeps_readable, const char *actor, json_t **ret,
                             struct refusal *why) {
     JSON_AUTO(state);
     state = keylink_state(api->keylink, org);
-    struct recovery o = {.tenants = api->tenants,
-                         .org = org,
-                         .since_ms = json_integer_value(json_object_get(state, "since_ms")),
-                         .keeps_readable = keeps_readable,
-                         .decide = decide,
-                         .arg = api};
+    int64_t since_ms = json_integer_value(json_object_get(state, "since_ms"));
     JSON_AUTO(list);
     JSON_AUTO(request);
     JSON_AUTO(answer);
-    TRY(recovery_run(&o, &list, why));
+    TRY(decide_all(api, org, since_ms, keeps_readable, &list, why));
     request = json_pack("{s:s, s:s, s:s, s:s}", "op", "recovered", "org", org, "region", api->region, "actor", actor);
     struct result r = keylink_call(api->keylink, request, ASK_MS, &answer);
     if (is_err(r) || !json_is_true(json_object_get(answer, "ok"))) {
@@ -42,7 +49,7 @@ static struct result finish(struct api *api, const char *org, bool keeps_readabl
                       "The recovery could not be completed: %s. What was decided stays decided; ask again.", detail);
     }
     *ret = TAKE(list);
-    return OK;
+    return sources_start_all(api->sources);
 }
 
 static bool is_in_state(struct api *api, const char *org, const char *wanted) {
@@ -55,15 +62,14 @@ static bool is_in_state(struct api *api, const char *org, const char *wanted) {
 /* Asks the keyring to begin, and does the rest. */
 static struct result recover_held(struct call *c, const char *org, bool keeps_readable, json_t **ret) {
     struct api *api = c->api;
-    if (is_in_state(api, org, "AVAILABLE")) { /* done before: the same answer again */
+    if (is_in_state(api, org, "AVAILABLE")) { /* done before: the same answer; what was undecided is asked again */
         JSON_AUTO(list);
         TRY(recovery_list(api->tenants, org, &list));
         if (json_array_size(list) == 0)
             return refuse(&c->why, ERR_CONFLICT, 409, "CONFLICT", 0,
                           "Nothing is paused here: the organization's key in %s is AVAILABLE.", api->region);
-        if (keeps_readable) TRY(recovery_make_readable(api->tenants, org, &list, &c->why));
-        *ret = TAKE(list);
-        return OK;
+        TRY(decide_all(api, org, 0, keeps_readable, ret, &c->why));
+        return sources_start_all(api->sources);
     }
     JSON_AUTO(answer);
     json_t *request =

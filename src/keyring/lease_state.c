@@ -74,7 +74,8 @@ static void forget_probes(struct lease_machine *m) {
 }
 
 static int64_t retry_ns(const struct lease_machine *m) {
-    return MS(m->phase == LEASE_PAUSED ? LEASE_PAUSED_RETRY_MS : LEASE_RETRY_MS);
+    if (m->phase != LEASE_PAUSED) return MS(LEASE_RETRY_MS);
+    return min_of(max_of(m->times.full_check_interval_ns, MS(LEASE_RETRY_MS)), MS(LEASE_PAUSED_RETRY_MS));
 }
 
 static void drop_lease(struct lease_machine *m, int64_t now_ns) {

@@ -27,7 +27,7 @@ enum {
     LEASE_PASS_STEP_MS = 500,        /* ... and between them: a key that flaps is caught at it */
     LEASE_DISTRUST = 3,              /* good probes in a row after a refusal that was not confirmed */
     LEASE_MARGIN_MS = 1000,          /* from an answer to armed timers, with room to spare */
-    LEASE_PAUSED_RETRY_MS = 20000,   /* between preflights while PAUSED */
+    LEASE_PAUSED_RETRY_MS = 20000,   /* between preflights while PAUSED: the full check's interval, at most this */
     LEASE_OBSERVE_MS = 5000,         /* the pause's clock is moved at least so often, by at most twice as much */
 };
 

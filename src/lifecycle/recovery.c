@@ -5,12 +5,17 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { VIEW_MS = 20000 };
+enum { VIEW_MS = 20000, RETRY_AFTER_S = 30 };
 
-static json_t *shape(const struct registry_collection *c, const struct registry_recovery *v) {
+static bool is_readable(const struct registry_recovery *v) {
+    return v->verdict == REGISTRY_RECOVERED || v->is_readable;
+}
+
+/* reason NULL: the one that is remembered. */
+static json_t *shape(const struct registry_collection *c, const struct registry_recovery *v, const char *reason) {
     AUTO_FREE char *path = str_format("%s.%s", c->workspace, c->name);
-    return json_pack("{s:s, s:b, s:s, s:b}", "collection", path, "recovered", v->is_recovered, "reason", v->reason,
-                     "readable", v->is_recovered || v->is_readable);
+    return json_pack("{s:s, s:b, s:s, s:b}", "collection", path, "recovered", v->verdict == REGISTRY_RECOVERED,
+                     "reason", reason ? reason : v->reason, "readable", is_readable(v));
 }
 
 static bool is_hidden(const struct registry_collection *c) {
@@ -22,12 +27,13 @@ static struct result find_decided(const struct recovery *o, const struct registr
                                   struct registry_recovery *ret) {
     struct registry *r = tenants_registry(o->tenants);
     AUTO(registry_recovery_done) struct registry_recovery v = {0};
+    *ret_found = false;
     struct result found = registry_get_recovery(r, c->id, &v);
-    *ret_found = is_ok(found) && (!v.is_recovered || v.at_ms >= o->since_ms);
     if (found.code == ERR_NOT_FOUND) return OK;
     TRY(found);
+    *ret_found = v.verdict == REGISTRY_LOST || (v.verdict == REGISTRY_RECOVERED && v.at_ms >= o->since_ms);
     if (!*ret_found) return OK;
-    if (!v.is_recovered && o->keeps_readable && !v.is_readable) {
+    if (v.verdict == REGISTRY_LOST && o->keeps_readable && !v.is_readable) {
         v.is_readable = true;
         TRY(registry_set_recovery(r, c->id, &v));
     }
@@ -36,38 +42,61 @@ static struct result find_decided(const struct recovery *o, const struct registr
     return OK;
 }
 
+/* *ret_detail (owned): what exactly is missing, or why it can't be said; NULL: nothing is. It names the customer's
+ * topics, buckets and tables, so it is told to whoever asked, and not kept. */
 static struct result decide(const struct recovery *o, const struct registry_collection *c,
-                            struct registry_recovery *ret, struct refusal *why) {
-    AUTO_FREE char *missing = NULL;
-    bool is_recovered = true;
-    TRY(o->decide(o->arg, c, &is_recovered, &missing, why));
-    *ret = (struct registry_recovery){
-        .is_recovered = is_recovered, .is_readable = is_recovered || o->keeps_readable, .at_ms = clock_unix_ms()};
-    ret->reason = str_dup(is_recovered ? "nothing is missing"
-                          : missing    ? missing
-                                       : "the source no longer has what was missed");
-    log_info("recovery.decided", KV("org", o->org), KV("collection", c->id),
-             KV("recovered", is_recovered ? "yes" : "no"));
-    struct result r = registry_set_recovery(tenants_registry(o->tenants), c->id, ret);
+                            struct registry_recovery *ret, char **ret_detail) {
+    static const char *const reasons[] = {
+        [REGISTRY_LOST] = "a source no longer has what was missed",
+        [REGISTRY_RECOVERED] = "nothing is missing",
+        [REGISTRY_UNDECIDED] =
+            "a source could not be asked whether it still has what was missed: ask for recovery again",
+    };
+    REFUSAL_AUTO(unsaid);
+    bool has_everything = true;
+    struct result r = o->decide(o->arg, c, &has_everything, ret_detail, &unsaid);
+    enum registry_verdict verdict = is_err(r)        ? REGISTRY_UNDECIDED
+                                    : has_everything ? REGISTRY_RECOVERED
+                                                     : REGISTRY_LOST;
+    if (is_err(r) && !*ret_detail) *ret_detail = str_dup(unsaid.message ? unsaid.message : err_detail());
+    *ret = (struct registry_recovery){.verdict = verdict,
+                                      .is_readable = verdict == REGISTRY_RECOVERED || o->keeps_readable,
+                                      .reason = str_dup(reasons[verdict]),
+                                      .at_ms = clock_unix_ms()};
+    log_info("recovery.decided", KV("org", o->org), KV("collection", c->id), KV("verdict", ret->reason));
+    r = registry_set_recovery(tenants_registry(o->tenants), c->id, ret);
     return r.code == ERR_NOT_FOUND ? OK : r; /* deleted meanwhile */
 }
 
-/* What can't be read any more must not stay visible in an engine that was started for the recovery. */
+static struct result find_engine(const struct recovery *o, struct keylink_engine *ret, struct refusal *why) {
+    struct tenant *t = tenants_get(o->tenants, o->org);
+    return tenant_engine(t, KEYLINK_RECOVER, clock_boottime_ns() + VIEW_MS * NS_PER_MS, ret, why);
+}
+
 static struct result hide(const struct recovery *o, const struct registry_collection *c, struct refusal *why) {
     struct tenant *t = tenants_get(o->tenants, o->org);
     struct keylink_engine engine;
-    TRY(tenant_engine(t, KEYLINK_RECOVER, clock_boottime_ns() + VIEW_MS * NS_PER_MS, &engine, why));
+    TRY(find_engine(o, &engine, why));
     return collection_hide(t, &engine, tenant_collection(t, c));
+}
+
+static struct result show(const struct recovery *o, const struct registry_collection *c, struct refusal *why) {
+    struct tenant *t = tenants_get(o->tenants, o->org);
+    struct keylink_engine engine;
+    TRY(find_engine(o, &engine, why));
+    return collection_show(t, &engine, tenant_collection(t, c));
 }
 
 static struct result run_one(const struct recovery *o, const struct registry_collection *c, json_t *list,
                              struct refusal *why) {
     AUTO(registry_recovery_done) struct registry_recovery v = {0};
+    AUTO_FREE char *detail = NULL;
     bool is_decided;
     TRY(find_decided(o, c, &is_decided, &v));
-    if (!is_decided) TRY(decide(o, c, &v, why));
-    if (!v.is_recovered && !v.is_readable) TRY(hide(o, c, why));
-    json_array_append_new(list, shape(c, &v));
+    if (!is_decided) TRY(decide(o, c, &v, &detail));
+    /* The engine may be one that was started for the recovery, or have run since: its views follow. */
+    TRY(is_readable(&v) ? show(o, c, why) : hide(o, c, why));
+    json_array_append_new(list, shape(c, &v, detail));
     return OK;
 }
 
@@ -100,7 +129,7 @@ struct result recovery_list(struct tenants *t, const char *org, json_t **ret) {
         struct result r = registry_get_recovery(tenants_registry(t), rows.items[i].id, &v);
         if (r.code == ERR_NOT_FOUND) continue;
         TRY(r);
-        json_array_append_new(list, shape(&rows.items[i], &v));
+        json_array_append_new(list, shape(&rows.items[i], &v, NULL));
     }
     *ret = TAKE(list);
     return OK;
@@ -112,39 +141,13 @@ struct result recovery_check(struct registry *r, const struct registry_collectio
     AUTO(registry_recovery_done) struct registry_recovery v = {0};
     TRY(registry_get_recovery(r, c->id, &v));
     if (use == KEYLINK_READ && v.is_readable) return OK;
+    if (v.verdict == REGISTRY_UNDECIDED)
+        return refuse(why, ERR_UNREACHABLE, use == KEYLINK_READ ? 403 : 503,
+                      use == KEYLINK_READ ? "FORBIDDEN" : "NOT_READY", use == KEYLINK_READ ? 0 : RETRY_AFTER_S,
+                      "Collection '%s.%s' is still paused: %s.", c->workspace, c->name, v.reason);
     return refuse(
         why, ERR_FORBIDDEN, 403, "FORBIDDEN", 0,
         "Collection '%s.%s' could not be recovered after a pause: %s. Delete it and create it anew; the operator "
         "can make its data until the pause readable (lockset region recover --keep-readable).",
         c->workspace, c->name, v.reason);
-}
-
-static struct result show(struct tenants *all, const char *org, const struct registry_collection *c,
-                          struct refusal *why) {
-    struct tenant *t = tenants_get(all, org);
-    struct keylink_engine engine;
-    TRY(tenant_engine(t, KEYLINK_READ, clock_boottime_ns() + VIEW_MS * NS_PER_MS, &engine, why));
-    return collection_show(t, &engine, tenant_collection(t, c));
-}
-
-static struct result make_one_readable(struct tenants *t, const char *org, const struct registry_collection *c,
-                                       struct refusal *why) {
-    AUTO(registry_recovery_done) struct registry_recovery v = {0};
-    struct result r = registry_get_recovery(tenants_registry(t), c->id, &v);
-    if (r.code == ERR_NOT_FOUND) return OK;
-    TRY(r);
-    if (v.is_recovered || v.is_readable) return OK;
-    v.is_readable = true;
-    TRY(registry_set_recovery(tenants_registry(t), c->id, &v));
-    return show(t, org, c, why);
-}
-
-struct result recovery_make_readable(struct tenants *t, const char *org, json_t **ret, struct refusal *why) {
-    AUTO(registry_collections_done) struct registry_collections rows = {0};
-    TRY(registry_list_collections(tenants_registry(t), org, tenants_region(t), NULL, &rows));
-    for (size_t i = 0; i < rows.count; i++)
-        if (!is_hidden(&rows.items[i])) TRY(make_one_readable(t, org, &rows.items[i], why));
-    json_decref(*ret);
-    *ret = NULL;
-    return recovery_list(t, org, ret);
 }

@@ -6,8 +6,8 @@
 
 #include "lifecycle/tenant.h"
 
-/* Decides about one collection: *ret_why (owned; NULL if recovered) tells what is missing. A failure (*why filled)
- * means that it can't be said now. Changes nothing. */
+/* Decides about one collection: *ret_why (owned; NULL if recovered) tells what is missing. A failure (*why may be
+ * filled) means that it can't be said now. Changes nothing. */
 typedef struct result recovery_decide(void *arg, const struct registry_collection *c, bool *ret_recovered,
                                       char **ret_why, struct refusal *why);
 
@@ -21,15 +21,13 @@ struct recovery {
 };
 
 /* Decides about every collection of the organization in this region, and remembers it: the registry's status READY or
- * PAUSED, with the reason. What is unrecoverable stays so. *ret: [{"collection","recovered","reason"}], for the caller
- * to drop. On failure *why is filled, and what was decided so far stays decided: run it again. */
+ * PAUSED, with the reason. What is unrecoverable stays so; what could not be decided, because a source can't be asked,
+ * is asked again the next time, and holds up no other. *ret: [{"collection","recovered","reason"}], for the caller to
+ * drop. On failure *why is filled, and what was decided so far stays decided: run it again. */
 struct result recovery_run(const struct recovery *o, json_t **ret, struct refusal *why);
 
 /* The same list from what is remembered. */
 struct result recovery_list(struct tenants *t, const char *org, json_t **ret);
-
-/* Lets the data of unrecoverable collections be queried after all, while the key is AVAILABLE. *ret as above. */
-struct result recovery_make_readable(struct tenants *t, const char *org, json_t **ret, struct refusal *why);
 
 /* May the collection be read, or written? OK, or FORBIDDEN with *why filled when it is unrecoverable. */
 struct result recovery_check(struct registry *r, const struct registry_collection *c, enum keylink_use use,

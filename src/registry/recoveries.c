@@ -11,13 +11,13 @@ struct result registry_set_recovery(struct registry *r, const char *collection_i
     DB_TX(tx);
     TRY(db_begin_write(r, &tx));
     TRY(db_run(r, "UPDATE collections SET status = ?2 WHERE id = ?1 AND status <> 'DELETED'", "tt", collection_id,
-               v->is_recovered ? "READY" : "PAUSED"));
+               v->verdict == REGISTRY_RECOVERED ? "READY" : "PAUSED"));
     CHECK(db_changes(r) == 1, ERR_NOT_FOUND, "there is no collection with the id %.40s", collection_id);
     TRY(db_run(r,
-               "INSERT INTO recoveries(collection, recovered, readable, reason, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)"
-               " ON CONFLICT(collection) DO UPDATE SET recovered = excluded.recovered, readable = excluded.readable,"
+               "INSERT INTO recoveries(collection, verdict, readable, reason, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)"
+               " ON CONFLICT(collection) DO UPDATE SET verdict = excluded.verdict, readable = excluded.readable,"
                " reason = excluded.reason, at_ms = excluded.at_ms",
-               "tiiti", collection_id, (int64_t)v->is_recovered, (int64_t)v->is_readable, v->reason ? v->reason : "",
+               "tiiti", collection_id, (int64_t)v->verdict, (int64_t)v->is_readable, v->reason ? v->reason : "",
                v->at_ms ? v->at_ms : clock_unix_ms()));
     return db_commit(&tx);
 }
@@ -27,11 +27,11 @@ struct result registry_get_recovery(struct registry *r, const char *collection_i
     TRY(db_begin_read(r, &tx));
     DB_STATEMENT(s);
     bool row;
-    TRY(db_prepare(r, &s, "SELECT recovered, readable, reason, at_ms FROM recoveries WHERE collection = ?1", "t",
+    TRY(db_prepare(r, &s, "SELECT verdict, readable, reason, at_ms FROM recoveries WHERE collection = ?1", "t",
                    collection_id));
     TRY(db_next(r, s, &row));
     CHECK(row, ERR_NOT_FOUND, "collection %.40s went through no recovery", collection_id);
-    *ret = (struct registry_recovery){.is_recovered = sqlite3_column_int(s, 0) == 1,
+    *ret = (struct registry_recovery){.verdict = (enum registry_verdict)sqlite3_column_int(s, 0),
                                       .is_readable = sqlite3_column_int(s, 1) == 1,
                                       .reason = db_text(s, 2),
                                       .at_ms = sqlite3_column_int64(s, 3)};

@@ -262,8 +262,13 @@ struct result registry_set_collection_sealed(struct registry *r, const char *id,
 struct result registry_delete_collection(struct registry *r, const char *id);
 
 /* What was decided about a collection after a pause. */
+enum registry_verdict {
+    REGISTRY_LOST,      /* the source no longer has what was missed: for good */
+    REGISTRY_RECOVERED, /* nothing is missing */
+    REGISTRY_UNDECIDED, /* the source could not be asked: to be asked again */
+};
 struct registry_recovery {
-    bool is_recovered;
+    enum registry_verdict verdict;
     bool is_readable; /* its data can still be queried */
     char *reason;     /* names no data */
     int64_t at_ms;

@@ -3,7 +3,7 @@
 #define RECOVERIES                                                                                                     \
     "CREATE TABLE recoveries("                                                                                         \
     " collection TEXT PRIMARY KEY NOT NULL REFERENCES collections(id) ON DELETE CASCADE,"                              \
-    " recovered INTEGER NOT NULL CHECK(recovered IN (0, 1)), readable INTEGER NOT NULL CHECK(readable IN (0, 1)),"     \
+    " verdict INTEGER NOT NULL CHECK(verdict IN (0, 1, 2)), readable INTEGER NOT NULL CHECK(readable IN (0, 1)),"      \
     " reason TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
 
 #define MARKS "CREATE TABLE marks(name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"

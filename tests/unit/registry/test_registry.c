@@ -408,7 +408,8 @@ static void recoveries_are_remembered_and_go_with_their_collection(void **state)
     ASSERT_OK(registry_set_recovery(p->r, id, &v));
     AUTO(registry_recovery_done) struct registry_recovery back = {0};
     ASSERT_OK(registry_get_recovery(p->r, id, &back));
-    assert_false(back.is_recovered || back.is_readable);
+    assert_int_equal(back.verdict, REGISTRY_LOST);
+    assert_false(back.is_readable);
     assert_string_equal(back.reason, reason);
     AUTO(registry_collection_done) struct registry_collection row = {0};
     ASSERT_OK(registry_get_collection(p->r, ORG, "us-west-2", "commons", "c", &row));
