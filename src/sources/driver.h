@@ -20,7 +20,8 @@ enum { SOURCE_CANCEL_MS = 1000, SOURCE_BATCH_MAX_RECORDS = 10000, SOURCE_BATCH_M
 
 /* One record. The slices belong to the batch. */
 struct source_record {
-    struct slice document; /* the text of one JSON object, as it came; empty for a deletion or when there is a flaw */
+    struct slice document; /* the text of one JSON object, as it came; empty for a deletion; with a flaw, what
+                              stands there instead (its beginning will do), for the error list */
     struct slice id;       /* the document's _id where the source has a key (Kafka key, primary key); empty: the
                               document's own "_id" field, else one made from source id and origin, so that reading the
                               record again gives the same */

@@ -404,4 +404,5 @@ const struct source_driver kafka_driver = {
     .progress = progress,
     .close = reader_free,
     .still_has = still_has,
+    .check_integration = kafka_config_check_integration,
 };

@@ -106,12 +106,12 @@ static struct result read_security(const json_t *integration, struct kafka_confi
     return check_credential("secret", ret->secret);
 }
 
-/* The topics that the integration is for, if it names any. */
+/* The topics that the integration is for, if it names any. topic NULL: any will do. */
 static struct result check_allowed(const json_t *integration, const char *topic) {
     const json_t *names = json_object_get(integration, "kafka_topic_names");
     if (!names || json_is_null(names)) return OK;
     CHECK(json_is_array(names), ERR_INVALID, "kafka_topic_names must be an array of strings");
-    bool found = json_array_size(names) == 0;
+    bool found = json_array_size(names) == 0 || !topic;
     for (size_t i = 0; i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
         CHECK(name, ERR_INVALID, "kafka_topic_names must be an array of strings");
@@ -143,6 +143,11 @@ static struct result read_integration(const json_t *integration, struct kafka_co
     CHECK(strcmp(format, "JSON") == 0, ERR_INVALID, "kafka_data_format must be JSON, not '%.40s'", format);
     TRY(read_security(integration, ret));
     return check_allowed(integration, ret->topic);
+}
+
+struct result kafka_config_check_integration(const json_t *integration) {
+    struct kafka_config read = {0};
+    return read_integration(integration, &read);
 }
 
 struct result kafka_config_read(const json_t *config, const json_t *format, const json_t *integration,

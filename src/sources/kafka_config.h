@@ -22,4 +22,7 @@ struct kafka_config {
 struct result kafka_config_read(const json_t *config, const json_t *format, const json_t *integration,
                                 struct kafka_config *ret);
 
+/* The integration's object alone. INVALID. */
+struct result kafka_config_check_integration(const json_t *integration);
+
 #endif

@@ -11,6 +11,7 @@ enum {
     TEXT_MAX_BYTES = 1 << 30,
     FIRST_RECORDS = 64,
     BASE64_MAX_KEY_BYTES = 300,
+    EXCERPT_BYTES = 2048,                              /* of a value that is no document */
     BESIDE_VALUE_BYTES = DOCUMENT_MAX_ID_BYTES + 1024, /* id, origin, flaw */
 };
 
@@ -61,6 +62,10 @@ static struct slice put(struct buf *text, struct slice s) {
     return slice_make(NULL, s.len);
 }
 
+static struct slice excerpt(struct slice value) {
+    return slice_make(value.data, value.len < EXCERPT_BYTES ? value.len : EXCERPT_BYTES);
+}
+
 void kafka_filling_add(struct kafka_filling *f, const struct kafka_message *m, bool key_is_id) {
     struct source_batch *b = f->batch;
     if (b->count == f->capacity) {
@@ -82,6 +87,7 @@ void kafka_filling_add(struct kafka_filling *f, const struct kafka_message *m, b
         err_note("neither a value nor a key");
     }
     bool is_flaw = !r->is_deletion && r->document.len == 0;
+    if (is_flaw) r->document = put(&b->text, excerpt(m->value));
     if (has_id && !is_flaw) {
         size_t at = b->text.len;
         kafka_id_of_key(m->key, &b->text);

@@ -32,11 +32,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     require(b.count == 2);
     for (size_t i = 0; i < b.count; i++) {
         const struct source_record *r = &b.records[i];
-        require((r->document.len > 0) + (r->flaw.len > 0) + r->is_deletion == 1);
+        require((r->document.len > 0 && r->flaw.len == 0) + (r->flaw.len > 0) + r->is_deletion == 1);
         require((r->id.len > 0) == (m.has_key && key_is_id && r->flaw.len == 0));
         require(!r->is_deletion || !m.has_value);
         require(r->id.len <= DOCUMENT_MAX_ID_BYTES && slice_is_utf8(r->id) && !slice_has_nul(r->id));
-        require(r->document.len == 0 || (r->document.data[0] == '{' && r->document.data[r->document.len - 1] == '}'));
+        require(r->document.len == 0 || r->flaw.len > 0 ||
+                (r->document.data[0] == '{' && r->document.data[r->document.len - 1] == '}'));
         require(slice_is(r->origin, "t[1]@2"));
         check_inside(&b, r->document);
         check_inside(&b, r->id);

@@ -76,7 +76,7 @@ static void test_first_read(void **state) {
     assert_int_equal(read.records, 7);
     assert_lines(&read, "first[0]", "first[0]@0 put a {\"n\":1}\nfirst[0]@1 put b {\"n\":2}\nfirst[0]@2 delete a \n");
     assert_lines(&read, "first[1]",
-                 "first[1]@0 put  {\"n\":3}\nfirst[1]@1 flaw  \nfirst[1]@2 flaw  \nfirst[1]@3 put c {\"n\":4}\n");
+                 "first[1]@0 put  {\"n\":3}\nfirst[1]@1 flaw  poison\nfirst[1]@2 flaw  \nfirst[1]@3 put c {\"n\":4}\n");
     const char *cluster_id = NULL;
     ASSERT_OK(json_get_str(read.position, "cluster", &cluster_id));
     assert_true(strlen(cluster_id) > 0);

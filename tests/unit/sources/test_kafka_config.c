@@ -86,6 +86,16 @@ static void test_refused(void **state) {
     }
 }
 
+static void test_integration_alone(void **state) {
+    const struct source_driver *driver = source_driver_find("kafka");
+    AUTO(json_unref) json_t *good = json_of("{'bootstrap_servers':'b:9092','kafka_topic_names':['a','b']}");
+    ASSERT_OK(driver->check_integration(good));
+    AUTO(json_unref) json_t *bad = json_of("{'bootstrap_servers':'b:9092','kafka_topic_names':['a',7]}");
+    ASSERT_ERR(INVALID, driver->check_integration(bad));
+    AUTO(json_unref) json_t *empty = json_object();
+    ASSERT_ERR(INVALID, driver->check_integration(empty));
+}
+
 static void test_long(void **state) {
     BUF_AUTO(config, 1000);
     buf_append_str(&config, "{'kafka_topic_name':'");
@@ -110,6 +120,7 @@ static void test_no_secret_in_details(void **state) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_good),
     cmocka_unit_test(test_refused),
+    cmocka_unit_test(test_integration_alone),
     cmocka_unit_test(test_long),
     cmocka_unit_test(test_no_secret_in_details),
 };

@@ -47,11 +47,11 @@ static void test_kinds(void **state) {
         {NULL, NULL, true, "", "", "neither a value nor a key", false},
         {NULL, NULL, false, "", "", "neither a value nor a key", false},
         {"k", "", true, "", "", "empty", false},
-        {"k", "[1]", true, "", "", "not a JSON object", false},
-        {NULL, "plain text", true, "", "", "not a JSON object", false},
-        {NULL, "{\"a\":}", true, "", "", "not JSON", false},
-        {NULL, "{\"a\":1} {}", true, "", "", "not JSON", false},
-        {NULL, "{\"a\":\"\xff\"}", true, "", "", "not JSON", false},
+        {"k", "[1]", true, "[1]", "", "not a JSON object", false},
+        {NULL, "plain text", true, "plain text", "", "not a JSON object", false},
+        {NULL, "{\"a\":}", true, "{\"a\":}", "", "not JSON", false},
+        {NULL, "{\"a\":1} {}", true, "{\"a\":1} {}", "", "not JSON", false},
+        {NULL, "{\"a\":\"\xff\"}", true, "{\"a\":\"\xff\"}", "", "not JSON", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         AUTO(batch_done) struct source_batch b = {0};
