@@ -9,7 +9,8 @@
 enum { MAX_SKEW_MS = 15 * 60 * 1000 };
 
 static bool lookup(void *arg, const char *access_key_id, struct sigv4_credential *ret) {
-    const struct listener *listener = arg;
+    const struct exchange *x = arg;
+    const struct listener *listener = x->listener;
     /* An access key id is no secret; the secret key is compared inside of sigv4. */
     if (strcmp(access_key_id, listener->credentials.access_key) != 0) return false;
     *ret = (struct sigv4_credential){.secret_key = slice_str(listener->credentials.secret_key)};
@@ -69,7 +70,7 @@ bool exchange_authenticate(struct exchange *x) {
         .now_unix_ms = clock_unix_ms(),
         .max_skew_ms = MAX_SKEW_MS,
         .lookup = lookup,
-        .arg = (void *)(uintptr_t)x->listener,
+        .arg = x,
     };
     struct sigv4_verified v = {0};
     struct result r = sigv4_verify(&request, &expect, &v);

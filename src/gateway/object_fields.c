@@ -105,8 +105,8 @@ bool exchange_check_headers(struct exchange *x) {
 
 void object_fields_done(struct object_fields *f) {
     for (size_t i = 0; i < f->count; i++) {
-        mem_free((void *)(uintptr_t)f->list[i].name);
-        mem_free((void *)(uintptr_t)f->list[i].value);
+        mem_free(mem_unconst(f->list[i].name));
+        mem_free(mem_unconst(f->list[i].value));
     }
     mem_free(f->list);
     *f = (struct object_fields){0};
