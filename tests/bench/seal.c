@@ -94,7 +94,7 @@ static void read_object(void) {
     must(sealed_reader_new(lease, slice_str("bench"), dup(kept), OBJECT_BYTES, &r));
     for (uint64_t i = 0; i < OBJECT_BYTES / LEASE_CHUNK_BYTES; i++) {
         size_t len;
-        must(sealed_reader_chunk(r, i, object + i * LEASE_CHUNK_BYTES, &len));
+        must(sealed_reader_chunk(r, i, chunk, &len));
     }
     sealed_reader_free(r);
 }
