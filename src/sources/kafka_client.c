@@ -6,11 +6,13 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "sources/resolve.h"
 
 enum {
     SLICE_MS = 600,              /* of waiting, so that cancelling is noticed in time */
     ALL_DOWN_PATIENCE_MS = 2000, /* librdkafka says that all brokers are down at the first refusal */
     RETRY_MS = 20,
+    RESOLVE_MS = 60000,
     TEXT_MAX_BYTES = 1000,
     SYSLOG_ERROR = 3,
 };
@@ -96,7 +98,7 @@ static int on_resolve(const char *node, const char *service, const struct addrin
         return 0;
     }
     const struct kafka_client *c = opaque;
-    return kafka_resolve(getaddrinfo, node, service, hints, &c->closing, found);
+    return resolve(getaddrinfo, node, service, hints, RESOLVE_MS, &c->closing, found);
 }
 
 /* ---- making and freeing ---- */

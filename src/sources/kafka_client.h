@@ -5,7 +5,6 @@
 #define LOCKSET_SOURCES_KAFKA_CLIENT_H
 
 #include <librdkafka/rdkafka.h>
-#include <netdb.h>
 #include <stdatomic.h>
 
 #include "base/err.h"
@@ -47,6 +46,14 @@ struct result kafka_client_partitions(struct kafka_client *c, int64_t deadline, 
 /* The oldest offset of a partition and the one behind its newest. The same failures. */
 struct result kafka_client_bounds(struct kafka_client *c, int32_t partition, int64_t deadline, int64_t *ret_low,
                                   int64_t *ret_high);
+
+/* Begins reading at the position, and forgets whatever was being read before. */
+struct result kafka_client_read_from(struct kafka_client *c, const struct kafka_position *p);
+/* The next message or error, NULL if there is none within wait_ms; the caller owns it. */
+rd_kafka_message_t *kafka_client_next(struct kafka_client *c, int wait_ms);
+/* Tells the cluster the group's offsets, if it has answered to the last ones. Not waited for; failures are ignored.
+ * False: not now. */
+bool kafka_client_commit(struct kafka_client *c, const char *group, const struct kafka_position *p);
 
 /* Begins reading at the position, and forgets whatever was being read before. */
 struct result kafka_client_read_from(struct kafka_client *c, const struct kafka_position *p);

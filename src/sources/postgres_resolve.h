@@ -1,5 +1,4 @@
-/* Host names to addresses, without ever keeping the caller: the resolver has no way to be interrupted, so it runs in a
- * thread of its own, which is left alone when the caller gives up. Thread-safe. */
+/* Host names to addresses as texts, without ever keeping the caller (resolve.h). Thread-safe. */
 #ifndef LOCKSET_SOURCES_POSTGRES_RESOLVE_H
 #define LOCKSET_SOURCES_POSTGRES_RESOLVE_H
 

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "kafka_fixture.h"
-#include "sources/kafka_client.h"
+#include "sources/resolve.h"
 
 static const struct source_driver *driver;
 static struct kafka_fixture cluster;
@@ -243,19 +243,25 @@ static void test_slow_lookup(void **state) {
     static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     _Atomic bool closing = false;
     struct addrinfo *found = NULL;
-    assert_int_equal(kafka_resolve(getaddrinfo, "127.0.0.1", "9092", &hints, &closing, &found), 0);
+    size_t threads = count_threads();
+    assert_int_equal(resolve(getaddrinfo, "127.0.0.1", "9092", &hints, 60000, &closing, &found), 0);
     assert_int_equal(ntohs(((struct sockaddr_in *)found->ai_addr)->sin_port), 9092);
     freeaddrinfo(found);
+    while (count_threads() > threads) /* the first one's */
+        clock_sleep_ms(5);
     pthread_t thread;
     pthread_create(&thread, NULL, cancel_soon, &closing);
     int64_t started = clock_boottime_ns();
-    size_t threads = count_threads();
-    assert_int_equal(kafka_resolve(slow_lookup, "b", "9092", &hints, &closing, &found), EAI_AGAIN);
+    assert_int_equal(resolve(slow_lookup, "b", "9092", &hints, 60000, &closing, &found), EAI_AGAIN);
     assert_true(ms_since(started) < 300 + SOURCE_CANCEL_MS);
     pthread_join(thread, NULL);
     assert_int_equal(atomic_load(&lookups_running), 1);
+    started = clock_boottime_ns();
+    atomic_store(&closing, false);
+    assert_int_equal(resolve(slow_lookup, "b", "9092", &hints, 200, &closing, &found), EAI_AGAIN);
+    assert_true(ms_since(started) >= 200 && ms_since(started) < 200 + SOURCE_CANCEL_MS);
     atomic_store(&lookup_may_end, true);
-    while (count_threads() >= threads)
+    while (count_threads() > threads)
         clock_sleep_ms(5);
 }
 

@@ -1,10 +1,10 @@
-/* Names are looked up in a thread of their own: getaddrinfo can't be interrupted, and may take half a minute when name
- * servers are silent. */
+#include "sources/resolve.h"
+
 #include <pthread.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "sources/kafka_client.h"
+#include "base/mem.h"
 
 enum { LOOK_EVERY_MS = 20, STACK_BYTES = 256 * 1024 };
 
@@ -12,7 +12,7 @@ struct lookup {
     pthread_mutex_t mutex;
     pthread_cond_t done_cond;
     bool done, abandoned; /* whoever comes second frees it */
-    kafka_lookup *function;
+    resolve_function *function;
     char *node, *service;
     struct addrinfo hints;
     int status;
@@ -43,7 +43,7 @@ static void *lookup_main(void *argument) {
     return NULL;
 }
 
-static struct lookup *lookup_start(kafka_lookup *function, const char *node, const char *service,
+static struct lookup *lookup_start(resolve_function *function, const char *node, const char *service,
                                    const struct addrinfo *hints) {
     struct lookup *l = mem_alloc(sizeof *l);
     l->function = function;
@@ -68,12 +68,13 @@ static struct lookup *lookup_start(kafka_lookup *function, const char *node, con
     return NULL;
 }
 
-int kafka_resolve(kafka_lookup *lookup, const char *node, const char *service, const struct addrinfo *hints,
-                  const _Atomic bool *closing, struct addrinfo **ret) {
-    struct lookup *l = lookup_start(lookup, node, service, hints);
+int resolve(resolve_function *function, const char *node, const char *service, const struct addrinfo *hints,
+            int64_t timeout_ms, const _Atomic bool *giving_up, struct addrinfo **ret) {
+    struct lookup *l = lookup_start(function, node, service, hints);
     if (!l) return EAI_MEMORY;
+    int64_t deadline = clock_boottime_ns() + timeout_ms * NS_PER_MS;
     pthread_mutex_lock(&l->mutex);
-    while (!l->done && !atomic_load(closing)) {
+    while (!l->done && !(giving_up && atomic_load(giving_up)) && clock_boottime_ns() < deadline) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         int64_t ns = until.tv_nsec + LOOK_EVERY_MS * NS_PER_MS;
