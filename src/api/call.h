@@ -90,6 +90,7 @@ struct result collections_list_all(struct call *c);
 struct result collections_list(struct call *c);
 struct result collections_create(struct call *c);
 struct result collections_get(struct call *c);
+struct result collections_update(struct call *c);
 struct result collections_delete(struct call *c);
 struct result docs_add(struct call *c);
 struct result docs_patch(struct call *c);

@@ -1,9 +1,11 @@
 #include <string.h>
 
 #include "api/call.h"
+#include "base/clock.h"
 #include "lifecycle/collections.h"
+#include "lifecycle/mapping.h"
 
-enum { MAX_RETENTION_S = 315360000 };
+enum { MAX_RETENTION_S = 315360000, MAPPING_MS = 20000 };
 
 /* What clients may wait for: READY, unless the key is away. */
 static const char *status_of(struct call *c, const struct registry_collection *row) {
@@ -37,24 +39,28 @@ static bool is_going(const struct registry_collection *row) {
     return strcmp(row->status, "DELETED") == 0;
 }
 
-/* Has the organization had sources, here? Then the sealed lists are looked at; otherwise no engine is started for it.
- */
-static bool has_sources(struct call *c) {
+/* Has the organization had sources or field mappings, here? Then what is sealed is looked at; otherwise no engine is
+ * started for it. */
+static bool has_sealed(struct call *c) {
     AUTO(registry_collection_done) struct registry_collection mark = {0};
     REFUSAL_AUTO(why);
     return is_ok(collection_integrations(call_tenant(c), false, &mark, &why));
 }
 
 /* What is sealed is left out while the key is away. */
-static void add_sources(struct call *c, const struct registry_collection *row, json_t *o) {
+static void add_sealed(struct call *c, const struct registry_collection *row, json_t *o) {
     REFUSAL_AUTO(why);
     json_t *list;
     double progress;
+    AUTO_FREE char *mapping = NULL;
+    int64_t deadline_ns = clock_boottime_ns() + (int64_t)MAPPING_MS * NS_PER_MS;
     if (is_err(keylink_check(c->api->keylink, row->org, KEYLINK_READ, &why)) ||
         is_err(source_list(c->api->sources, row, &list, &progress, &why)))
         return;
     json_object_set_new(o, "sources", list);
     json_object_set_new(o, "stats", json_pack("{s:f}", "fill_progress", progress));
+    if (is_ok(collection_mapping(call_tenant(c), row, KEYLINK_READ, deadline_ns, &mapping, &why)) && mapping)
+        json_object_set_new(o, "field_mapping_query", json_pack("{s:s}", "sql", mapping));
 }
 
 struct result call_collection(struct call *c, struct registry_collection *ret) {
@@ -74,12 +80,12 @@ static struct result list(struct call *c, const char *workspace) {
     AUTO(registry_collections_done) struct registry_collections rows = {0};
     TRY(registry_list_collections(c->api->registry, call_org(c), c->api->region, workspace, &rows));
     json_t *data = json_array();
-    bool sourced = has_sources(c);
+    bool sourced = has_sealed(c);
     for (size_t i = 0; i < rows.count; i++) {
         const struct registry_collection *row = &rows.items[i];
         if (is_going(row) || collection_is_system(row->workspace)) continue;
         json_t *one = shape_collection(c, row, NULL);
-        if (sourced) add_sources(c, row, one);
+        if (sourced) add_sealed(c, row, one);
         json_array_append_new(data, one);
     }
     answer_json(c->http, 200, json_pack("{s:o}", "data", data));
@@ -103,15 +109,14 @@ struct result collections_get(struct call *c) {
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(call_collection(c, &row));
     json_t *data = shape_collection(c, &row, NULL);
-    if (has_sources(c)) add_sources(c, &row, data);
+    if (has_sealed(c)) add_sealed(c, &row, data);
     answer_json(c->http, 200, json_pack("{s:o}", "data", data));
     return OK;
 }
 
 /* Known to Rockset, and deliberately not served: to ignore them would change what is stored. */
 static struct result refuse_unserved(struct call *c, const json_t *body) {
-    static const char *const unserved[] = {"field_mapping_query", "clustering_key", "event_time_info", "field_mappings",
-                                           NULL};
+    static const char *const unserved[] = {"clustering_key", "event_time_info", "field_mappings", NULL};
     for (size_t i = 0; unserved[i]; i++) {
         const json_t *v = json_object_get(body, unserved[i]);
         bool is_empty = !v || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0);
@@ -151,10 +156,34 @@ static struct result prepare_sources(struct call *c, const json_t *body, json_t 
     return source_prepare(c->api->sources, call_org(c), asked, ret, &c->why);
 }
 
-/* All or nothing: without its sources the collection isn't what was asked for. */
-static struct result start_sources(struct call *c, const struct registry_collection *row, const json_t *sources) {
-    if (!sources) return OK;
-    struct result r = source_add(c->api->sources, row, sources, &c->why);
+/* {"sql": "SELECT ..."}: *ret is borrowed; NULL: none. Checked by the engine. */
+static struct result read_mapping(struct call *c, const json_t *body, const char **ret) {
+    static const char *const members[] = {"sql", NULL};
+    *ret = NULL;
+    const json_t *v = json_object_get(body, "field_mapping_query");
+    if (!v || json_is_null(v)) return OK;
+    json_t *query;
+    TRY(json_get_object(body, "field_mapping_query", &query));
+    TRY(json_only(query, members));
+    TRY(json_get_str(query, "sql", ret));
+    if (!**ret) *ret = NULL;
+    if (!*ret) return OK;
+    TRY(keylink_check(c->api->keylink, call_org(c), KEYLINK_WRITE, &c->why));
+    return mapping_check(call_tenant(c), *ret, &c->why);
+}
+
+static struct result set_mapping(struct call *c, const struct registry_collection *row, const char *sql) {
+    /* Its being there tells that something sealed is to be shown. */
+    AUTO(registry_collection_done) struct registry_collection mark = {0};
+    TRY(collection_integrations(call_tenant(c), true, &mark, &c->why));
+    return collection_set_mapping(call_tenant(c), row, sql, &c->why);
+}
+
+/* All or nothing: without them the collection isn't what was asked for. */
+static struct result set_up(struct call *c, const struct registry_collection *row, const char *mapping,
+                            const json_t *sources) {
+    struct result r = mapping ? set_mapping(c, row, mapping) : OK;
+    if (is_ok(r) && sources) r = source_add(c->api->sources, row, sources, &c->why);
     if (is_ok(r)) return OK;
     AUTO_FREE char *detail = str_dup(err_detail());
     REFUSAL_AUTO(why);
@@ -180,11 +209,33 @@ struct result collections_create(struct call *c) {
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(read_new(c, body, &row));
     JSON_AUTO(sources);
+    const char *mapping;
     TRY(prepare_sources(c, body, &sources));
+    TRY(read_mapping(c, body, &mapping));
     TRY(collection_create(call_tenant(c), &row, &c->why));
-    TRY(start_sources(c, &row, sources));
+    TRY(set_up(c, &row, mapping, sources));
     json_t *data = shape_collection(c, &row, "CREATED");
-    if (sources) add_sources(c, &row, data);
+    if (sources || mapping) add_sealed(c, &row, data);
+    answer_json(c->http, 200, json_pack("{s:o}", "data", data));
+    return OK;
+}
+
+/* Description and field mapping; nothing else of a collection can change. */
+struct result collections_update(struct call *c) {
+    static const char *const members[] = {"description", "field_mapping_query", NULL};
+    AUTO(registry_collection_done) struct registry_collection row = {0};
+    JSON_AUTO(body);
+    const char *description = NULL, *mapping;
+    TRY(call_body(c, members, true, &body));
+    TRY(call_opt_text(body, "description", COLLECTION_MAX_DESCRIPTION, &description));
+    TRY(call_collection(c, &row));
+    TRY(read_mapping(c, body, &mapping));
+    if (json_object_get(body, "field_mapping_query")) TRY(set_mapping(c, &row, mapping));
+    if (description) TRY(registry_set_collection_description(c->api->registry, row.id, description));
+    AUTO(registry_collection_done) struct registry_collection changed = {0};
+    TRY(call_collection(c, &changed));
+    json_t *data = shape_collection(c, &changed, NULL);
+    if (has_sealed(c)) add_sealed(c, &changed, data);
     answer_json(c->http, 200, json_pack("{s:o}", "data", data));
     return OK;
 }
@@ -206,7 +257,9 @@ struct result collections_delete(struct call *c) {
     AUTO(registry_collection_done) struct registry_collection row = {0};
     TRY(call_collection(c, &row));
     TRY(sources_leave_collection(c->api->sources, &row, &c->why));
-    TRY(collection_delete(call_tenant(c), &row, &c->why));
+    struct result r = collection_delete(call_tenant(c), &row, &c->why);
+    if (is_err(r)) sources_start(c->api->sources, row.org, row.id); /* it is still there, and goes on */
+    TRY(r);
     answer_json(c->http, 200, json_pack("{s:o}", "data", shape_collection(c, &row, "DELETED")));
     return OK;
 }

@@ -37,6 +37,7 @@ const struct router_route api_routes[] = {
     {"GET", "/v1/orgs/self/ws/{}/collections", ROUTER_ORGANIZATION, collections_list},
     {"POST", "/v1/orgs/self/ws/{}/collections", ROUTER_ORGANIZATION, collections_create},
     {"GET", "/v1/orgs/self/ws/{}/collections/{}", ROUTER_ORGANIZATION, collections_get},
+    {"PUT", "/v1/orgs/self/ws/{}/collections/{}", ROUTER_ORGANIZATION, collections_update},
     {"DELETE", "/v1/orgs/self/ws/{}/collections/{}", ROUTER_ORGANIZATION, collections_delete},
     {"POST", "/v1/orgs/self/ws/{}/collections/{}/docs", ROUTER_ORGANIZATION, docs_add},
     {"PATCH", "/v1/orgs/self/ws/{}/collections/{}/docs", ROUTER_ORGANIZATION, docs_patch},

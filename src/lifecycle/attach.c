@@ -40,7 +40,7 @@ static struct result attach_table(struct tenant *t, const struct keylink_engine 
     return tenant_run(t, engine, sql);
 }
 
-/* Reads [highest version, schema] from the answer's one row. */
+/* Reads [highest version, schema, mapping] from the answer's one row. */
 static struct result take_state(struct slice text, struct collection *c) {
     JSON_AUTO(row);
     TRY(json_parse(text, &row));
@@ -50,16 +50,21 @@ static struct result take_state(struct slice text, struct collection *c) {
     uint64_t highest;
     TRY(slice_to_u64(slice_str(version), UINT64_MAX, &highest));
     if (highest > c->last_version) c->last_version = highest;
+    const char *mapping = json_string_value(json_array_get(row, 2));
+    mem_free(c->mapping);
+    c->mapping = mapping && *mapping ? str_dup(mapping) : NULL;
     if (!json_is_string(schema) || json_string_length(schema) == 0) return OK;
     return schema_read(slice_make(json_string_value(schema), json_string_length(schema)), &c->schema);
 }
 
 static struct result read_state(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+    static const char newest[] = "ifNull((SELECT __lockset_raw FROM lockset_data.`%s` WHERE _id = '\\0%s' ORDER BY "
+                                 "__lockset_version DESC LIMIT 1), '')";
+    AUTO_FREE char *schema = str_format(newest, c->id, "schema");
+    AUTO_FREE char *mapping = str_format(newest, c->id, "mapping");
     AUTO_FREE char *sql =
-        str_format("SELECT toString(ifNull((SELECT max(__lockset_version) FROM lockset_data.`%s`), 0)), ifNull((SELECT "
-                   "__lockset_raw FROM "
-                   "lockset_data.`%s` WHERE _id = '\\0schema' ORDER BY __lockset_version DESC LIMIT 1), '')",
-                   c->id, c->id);
+        str_format("SELECT toString(ifNull((SELECT max(__lockset_version) FROM lockset_data.`%s`), 0)), %s, %s", c->id,
+                   schema, mapping);
     struct engine_call call = {.role = ENGINE_WRITER,
                                .query = slice_str(sql),
                                .format = "JSONCompactEachRow",

@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "lifecycle/hidden.h"
+#include "lifecycle/mapping.h"
 
 enum { CREATE_MS = 25000, TRIES = 5, RETRY_AFTER_S = 1 };
 
@@ -155,4 +157,37 @@ struct result collection_integrations(struct tenant *t, bool make, struct regist
     if (r.code != ERR_NOT_FOUND || !make) return r;
     TRY(make_integrations(t, why));
     return find_integrations(t, ret);
+}
+
+/* ---- field mapping ---- */
+
+struct result collection_mapping(struct tenant *t, const struct registry_collection *c, enum keylink_use use,
+                                 int64_t deadline_ns, char **ret, struct refusal *why) {
+    struct collection *own = tenant_collection(t, c);
+    struct keylink_engine engine;
+    while (true) {
+        TRY(tenant_engine(t, use, deadline_ns, &engine, why));
+        pthread_mutex_lock(&own->lock);
+        bool known = own->epoch != 0;
+        *ret = known ? str_dup(own->mapping) : NULL;
+        pthread_mutex_unlock(&own->lock);
+        if (known) return OK;
+        struct result r = collection_attach(t, &engine, own);
+        if (is_ok(r)) continue;
+        if (r.code == ERR_PEER || clock_boottime_ns() > deadline_ns)
+            return refuse(why, r.code, 503, "SERVICEUNAVAILABLE", RETRY_AFTER_S, "The collection can't be opened now.");
+        TRY(tenant_broken(t, &engine, r.code == ERR_TIMEOUT, use, why));
+    }
+}
+
+struct result collection_set_mapping(struct tenant *t, const struct registry_collection *c, const char *sql,
+                                     struct refusal *why) {
+    struct write_hidden row = {slice_make("\0" MAPPING_HIDDEN_ID, sizeof MAPPING_HIDDEN_ID), slice_str(sql)};
+    TRY(hidden_write(t, c, &row, 1, why));
+    struct collection *own = tenant_collection(t, c);
+    pthread_mutex_lock(&own->lock);
+    mem_free(own->mapping);
+    own->mapping = sql && *sql ? str_dup(sql) : NULL;
+    pthread_mutex_unlock(&own->lock);
+    return OK;
 }

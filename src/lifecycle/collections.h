@@ -24,6 +24,14 @@ struct result collection_integrations(struct tenant *t, bool make, struct regist
  * retention_secs; its id and status are set (status CREATED; it is READY when the function returns). On failure *why is
  * filled and nothing is left behind. */
 struct result collection_create(struct tenant *t, struct registry_collection *c, struct refusal *why);
+/* The field mapping's SQL, for the caller to free; NULL: none. Looks into the engine, until the deadline, if the
+ * collection isn't attached yet. On failure *why is filled. */
+struct result collection_mapping(struct tenant *t, const struct registry_collection *c, enum keylink_use use,
+                                 int64_t deadline_ns, char **ret, struct refusal *why);
+/* Changes it, or (NULL) takes it away; the SQL was checked. Documents that are stored stay as they are. */
+struct result collection_set_mapping(struct tenant *t, const struct registry_collection *c, const char *sql,
+                                     struct refusal *why);
+
 /* Deletes it with all its objects in the store. */
 struct result collection_delete(struct tenant *t, const struct registry_collection *c, struct refusal *why);
 

@@ -145,6 +145,7 @@ static void collection_free(struct collection *c) {
     schema_done(&c->schema);
     pthread_rwlock_destroy(&c->writes);
     pthread_mutex_destroy(&c->lock);
+    mem_free(c->mapping);
     mem_free(c->workspace);
     mem_free(c->name);
     mem_free(c);

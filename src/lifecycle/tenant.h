@@ -44,6 +44,7 @@ struct collection {
                                 collection's end hold it alone */
     pthread_mutex_t lock;    /* everything below */
     struct schema schema;    /* what is stored with the documents */
+    char *mapping;           /* the field mapping's SQL; NULL: none. Known once it is attached */
     uint64_t last_version;   /* the highest ever given out */
     uint64_t epoch;          /* of the engine it is attached to; 0: none */
     bool is_view_stale;

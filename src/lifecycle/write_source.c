@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "lifecycle/collections.h"
+#include "lifecycle/mapping.h"
 #include "lifecycle/write_priv.h"
 
 enum { ID_HASH_BYTES = 12, MAX_SEED_BYTES = 8192 };
@@ -10,7 +12,9 @@ struct source_run {
     const struct write_records *w;
     struct write_run run;
     struct documents documents;
-    char **ids; /* made ones, by row; owned */
+    struct mapped mapped;
+    char **ids; /* by record; owned */
+    int64_t now_us;
 };
 
 static void source_run_done(struct source_run *s) {
@@ -18,6 +22,7 @@ static void source_run_done(struct source_run *s) {
         mem_free(s->ids[i]);
     mem_free(s->ids);
     documents_done(&s->documents);
+    mapped_done(&s->mapped);
     write_run_done(&s->run);
 }
 
@@ -74,45 +79,108 @@ static void parse_record(struct documents *d, struct write_record *r) {
         r->flaw = str_format("it %s", doc->flaw);
 }
 
-static struct result add_row(struct source_run *s, size_t i, struct write_row row, const char *own_id) {
+/* The document's id: the source's, its own, or one made for it. */
+static struct result find_id(struct source_run *s, size_t i, const char *own_id) {
     struct write_record *r = &s->w->items[i];
-    row.order = i;
-    if (r->id.len) {
-        row.id = r->id;
-        const char *flaw = flaw_of_id(r->id);
-        if (flaw) r->flaw = str_dup(flaw);
-    } else if (own_id) {
-        row.id = slice_str(own_id);
-    } else {
-        TRY(derive_id(s->w->source_id, r->origin, &s->ids[i]));
-        row.id = slice_str(s->ids[i]);
+    const char *flaw = r->id.len ? flaw_of_id(r->id) : NULL;
+    if (flaw) {
+        r->flaw = str_dup(flaw);
+        return OK;
     }
-    if (!r->flaw) s->run.rows[s->run.count++] = row;
-    return OK;
+    if (r->id.len || own_id) {
+        s->ids[i] = r->id.len ? slice_to_str(r->id) : str_dup(own_id);
+        return OK;
+    }
+    return derive_id(s->w->source_id, r->origin, &s->ids[i]);
 }
 
-static struct result make_rows(struct source_run *s) {
+/* Reads all records that are documents; places[i] is the document of record i. */
+static struct result parse_records(struct source_run *s, size_t *places) {
     const struct write_records *w = s->w;
     s->ids = mem_alloc_array(w->count + 1, sizeof *s->ids);
-    s->run.rows = mem_alloc_array(w->count + 1, sizeof *s->run.rows);
-    AUTO_FREE size_t *places = mem_alloc_array(w->count + 1, sizeof *places);
+    for (size_t i = 0; i < w->count; i++) {
+        struct write_record *r = &w->items[i];
+        if (r->flaw) continue;
+        places[i] = s->documents.count;
+        if (!r->is_deletion) parse_record(&s->documents, r);
+        if (!r->flaw) TRY(find_id(s, i, r->is_deletion ? NULL : s->documents.items[places[i]].id));
+    }
+    return buf_check(&s->documents.raw);
+}
+
+static void add_row(struct source_run *s, size_t order, struct write_row row) {
+    if ((s->run.count & (s->run.count - 1)) == 0)
+        s->run.rows = mem_resize(s->run.rows, (s->run.count ? s->run.count * 2 : 1) * sizeof *s->run.rows);
+    row.order = order;
+    s->run.rows[s->run.count++] = row;
+}
+
+static void add_document(struct source_run *s, size_t order, const struct documents *all, size_t i, const char *id,
+                         int64_t event_time_us) {
+    const struct document *doc = &all->items[i];
+    struct write_row row = {.id = slice_str(id),
+                            .raw = slice_make(all->raw.data + doc->raw_at, doc->raw_len),
+                            .event_time_us = event_time_us};
+    add_row(s, order, row);
+}
+
+static int64_t event_time(const struct source_run *s, size_t place) {
+    const struct document *doc = &s->documents.items[place];
+    return doc->has_event_time ? doc->event_time_us : s->now_us;
+}
+
+static struct write_row deletion(const struct source_run *s, size_t i) {
+    return (struct write_row){.id = slice_str(s->ids[i]), .event_time_us = s->now_us, .is_deletion = true};
+}
+
+static void make_rows(struct source_run *s, const size_t *places) {
+    for (size_t i = 0; i < s->w->count; i++) {
+        if (s->w->items[i].flaw) continue;
+        if (s->w->items[i].is_deletion)
+            add_row(s, i, deletion(s, i));
+        else
+            add_document(s, i, &s->documents, places[i], s->ids[i], event_time(s, places[i]));
+    }
+}
+
+/* ---- through a field mapping ---- */
+
+/* What became of record i, at *k of the order. */
+static void add_mapped(struct source_run *s, size_t i, size_t input, const size_t *order, size_t *k) {
+    struct mapped *m = &s->mapped;
+    if (m->flaws[input]) s->w->items[i].flaw = str_dup(m->flaws[input]);
+    for (; *k < m->documents.count && m->from[order[*k]] == input; ++*k) {
+        size_t place = order[*k];
+        const struct document *doc = &m->documents.items[place];
+        if (m->flaws[input]) continue;
+        if (m->is_deletion[place])
+            add_row(s, i,
+                    (struct write_row){.id = slice_str(doc->id), .event_time_us = s->now_us, .is_deletion = true});
+        else
+            add_document(s, i, &m->documents, place, doc->id, doc->event_time_us);
+    }
+}
+
+static struct result make_mapped_rows(struct source_run *s, const size_t *places, const char *sql,
+                                      struct refusal *why) {
+    const struct write_records *w = s->w;
+    AUTO_FREE struct mapping_input *inputs = mem_alloc_array(w->count + 1, sizeof *inputs);
+    size_t count = 0, input = 0, k = 0;
     for (size_t i = 0; i < w->count; i++) {
         if (w->items[i].flaw || w->items[i].is_deletion) continue;
-        places[i] = s->documents.count;
-        parse_record(&s->documents, &w->items[i]);
+        const struct document *doc = &s->documents.items[places[i]];
+        inputs[count++] = (struct mapping_input){.raw = slice_make(s->documents.raw.data + doc->raw_at, doc->raw_len),
+                                                 .id = s->ids[i],
+                                                 .event_time_us = event_time(s, places[i])};
     }
-    TRY(buf_check(&s->documents.raw));
-    int64_t now = clock_unix_us();
+    TRY(mapping_run(w->tenant, sql, inputs, count, s->run.deadline_ns, &s->mapped, why));
+    AUTO_FREE size_t *order = mapped_order(&s->mapped);
     for (size_t i = 0; i < w->count; i++) {
         if (w->items[i].flaw) continue;
-        if (w->items[i].is_deletion) {
-            TRY(add_row(s, i, (struct write_row){.is_deletion = true, .event_time_us = now}, NULL));
-            continue;
-        }
-        const struct document *doc = &s->documents.items[places[i]];
-        struct write_row row = {.raw = slice_make(s->documents.raw.data + doc->raw_at, doc->raw_len),
-                                .event_time_us = doc->has_event_time ? doc->event_time_us : now};
-        TRY(add_row(s, i, row, doc->id));
+        if (w->items[i].is_deletion)
+            add_row(s, i, deletion(s, i));
+        else
+            add_mapped(s, i, input++, order, &k);
     }
     return OK;
 }
@@ -128,20 +196,34 @@ static struct result make_hidden(void *arg, struct write_hidden **ret, size_t *r
     return s->w->make_hidden(s->w->arg, ret, ret_count);
 }
 
+static struct result prepare(struct source_run *s, const char *mapping, struct refusal *why) {
+    AUTO_FREE size_t *places = mem_alloc_array(s->w->count + 1, sizeof *places);
+    s->now_us = clock_unix_us();
+    TRY(parse_records(s, places));
+    if (mapping) return make_mapped_rows(s, places, mapping, why);
+    make_rows(s, places);
+    return OK;
+}
+
+static struct result store(struct source_run *s, const char *mapping) {
+    s->run.make_hidden = make_hidden;
+    s->run.arg = s;
+    TRY(write_hold(&s->run, false));
+    struct result r = write_store(&s->run, mapping ? &s->mapped.documents.schema : &s->documents.schema);
+    write_release(&s->run);
+    return r;
+}
+
 struct result write_source_records(const struct write_records *w, struct refusal *why) {
     struct write base = {.tenant = w->tenant, .collection = w->collection};
     AUTO(source_run_done) struct source_run s = {.w = w};
     write_run_init(&s.run, &base, why);
     documents_init(&s.documents);
+    AUTO_FREE char *mapping = NULL;
     TRY(keylink_check(tenants_keylink(tenant_all(w->tenant)), w->collection->org, KEYLINK_WRITE, why));
-    struct result r = make_rows(&s);
-    if (is_ok(r)) {
-        s.run.make_hidden = make_hidden;
-        s.run.arg = &s;
-        TRY(write_hold(&s.run, false));
-        r = write_store(&s.run, &s.documents.schema);
-        write_release(&s.run);
-    }
+    TRY(collection_mapping(w->tenant, w->collection, KEYLINK_WRITE, s.run.deadline_ns, &mapping, why));
+    struct result r = prepare(&s, mapping, why);
+    if (is_ok(r)) r = store(&s, mapping);
     if (is_ok(r) || why->status) return r;
     AUTO_FREE char *detail = str_dup(err_detail());
     return refuse(why, r.code, err_http_status(r.code), "INTERNALERROR", 0, "%s", detail);

@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "lifecycle/collections.h"
+#include "lifecycle/mapping.h"
 #include "lifecycle/patch.h"
 #include "lifecycle/write_priv.h"
 
@@ -111,6 +113,7 @@ static void mark_replaced(struct write_run *run, const struct write_found_list *
     qsort(sorted, n, sizeof(struct write_row *), compare_ids);
     for (size_t i = 0; i < n; i++) {
         bool again = i > 0 && slice_equal(sorted[i]->id, sorted[i - 1]->id);
+        if (sorted[i]->is_deletion) continue;
         if (again || write_find(found, sorted[i]->id)) sorted[i]->status = "REPLACED";
     }
 }
@@ -124,6 +127,69 @@ static struct result add_held(struct write_run *run, const struct documents *d, 
     return write_store(run, &d->schema);
 }
 
+/* ---- add, through a field mapping ---- */
+
+static void inputs_from_rows(const struct write_run *run, struct mapping_input *inputs, size_t *rows,
+                             size_t *ret_count) {
+    for (size_t i = 0; i < run->count; i++) {
+        const struct write_row *r = &run->rows[i];
+        if (r->error) continue;
+        rows[*ret_count] = i;
+        inputs[(*ret_count)++] =
+            (struct mapping_input){.raw = r->raw, .id = (const char *)r->id.data, .event_time_us = r->event_time_us};
+    }
+}
+
+/* What is to be stored: the mapped documents. `order` of each is the row of the request that it came from. */
+static void rows_from_mapped(struct write_run *run, struct mapped *m, const size_t *rows, struct write_run *store) {
+    AUTO_FREE size_t *order = mapped_order(m);
+    store->rows = mem_alloc_array(m->documents.count + 1, sizeof *store->rows);
+    store->count = 0;
+    for (size_t k = 0; k < m->documents.count; k++) {
+        size_t i = order[k], from = m->from[i];
+        const struct document *doc = &m->documents.items[i];
+        if (m->flaws[from]) continue;
+        store->rows[store->count++] =
+            (struct write_row){.id = slice_str(doc->id),
+                               .raw = slice_make(m->documents.raw.data + doc->raw_at, doc->raw_len),
+                               .event_time_us = doc->event_time_us,
+                               .is_deletion = m->is_deletion[i],
+                               .status = m->is_deletion[i] ? "DELETED" : "ADDED",
+                               .order = rows[from]};
+    }
+    for (size_t from = 0; from < m->input_count; from++)
+        run->rows[rows[from]].error = TAKE(m->flaws[from]);
+}
+
+/* Each document is answered for by the first of what became of it. */
+static void answers_from_stored(struct write_run *run, struct write_run *store) {
+    run->last_version = store->last_version;
+    for (size_t i = store->count; i-- > 0;) {
+        struct write_row *row = &run->rows[store->rows[i].order];
+        row->id = store->rows[i].id;
+        row->status = store->rows[i].status;
+        if (store->rows[i].error && !row->error) row->error = TAKE(store->rows[i].error);
+    }
+}
+
+static struct result add_mapped(struct write_run *run, const char *sql, struct buf *out) {
+    AUTO_FREE struct mapping_input *inputs = mem_alloc_array(run->count + 1, sizeof *inputs);
+    AUTO_FREE size_t *rows = mem_alloc_array(run->count + 1, sizeof *rows);
+    size_t count = 0;
+    inputs_from_rows(run, inputs, rows, &count);
+    AUTO(mapped_done) struct mapped mapped = {0};
+    TRY(mapping_run(run->write->tenant, sql, inputs, count, run->deadline_ns, &mapped, run->why));
+    AUTO(write_run_done) struct write_run store = *run;
+    rows_from_mapped(run, &mapped, rows, &store);
+    TRY(write_hold(run, false));
+    struct result r = add_held(&store, &mapped.documents, true);
+    write_release(run);
+    TRY(r);
+    answers_from_stored(run, &store);
+    write_answer(run, out);
+    return OK;
+}
+
 struct result write_add(const struct write *w, struct buf *out, struct refusal *why) {
     AUTO(documents_done) struct documents d;
     documents_init(&d);
@@ -135,6 +201,12 @@ struct result write_add(const struct write *w, struct buf *out, struct refusal *
     bool lookup;
     r = rows_from_documents(&run, &d, &lookup);
     if (is_err(r)) return refuse_body(why, r);
+    AUTO_FREE char *mapping = NULL;
+    TRY(collection_mapping(w->tenant, w->collection, KEYLINK_WRITE, run.deadline_ns, &mapping, why));
+    if (mapping) {
+        r = add_mapped(&run, mapping, out);
+        return is_err(r) ? refuse_body(why, r) : OK;
+    }
     TRY(write_hold(&run, false));
     r = add_held(&run, &d, lookup);
     write_release(&run);

@@ -219,6 +219,10 @@ struct result registry_set_collection_status(struct registry *r, const char *id,
     return change_one(r, "UPDATE collections SET status = ?2 WHERE id = ?1", id, "tt", status);
 }
 
+struct result registry_set_collection_description(struct registry *r, const char *id, const char *description) {
+    return change_one(r, "UPDATE collections SET description = ?2 WHERE id = ?1", id, "tt", description);
+}
+
 struct result registry_set_collection_sealed(struct registry *r, const char *id, struct slice sealed) {
     return change_one(r, "UPDATE collections SET sealed = ?2 WHERE id = ?1", id, "tb", &sealed);
 }

@@ -258,6 +258,7 @@ struct result registry_list_collections(struct registry *r, const char *org, con
                                         struct registry_collections *ret);
 /* NOT_FOUND. */
 struct result registry_set_collection_status(struct registry *r, const char *id, const char *status);
+struct result registry_set_collection_description(struct registry *r, const char *id, const char *description);
 struct result registry_set_collection_sealed(struct registry *r, const char *id, struct slice sealed);
 struct result registry_delete_collection(struct registry *r, const char *id);
 
