@@ -27,7 +27,7 @@ def test_s1_it_fails_closed_when_the_operators_kms_refuses(dev_with):
     org = dev.create_org(key_arn=None)
     org.create_collection("c")
     assert org.add("c", [{"_id": "1"}]).status == 200
-    arn = json.loads((dev.data / "kms" / "service-key.json").read_text())["arn"]
+    arn = json.loads((dev.data / "kms" / "service-key.json").read_text())["us-west-2"]
     dev.kms(profile="service").disable_key(KeyId=arn)
     refused = wait_for(lambda: (lambda a: a if a.status != 200 else None)(org.query("SELECT count(*) AS n FROM c")), 15)
     assert refused.status == 403 and arn in refused.message
