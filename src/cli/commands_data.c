@@ -3,95 +3,72 @@
 
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/data.h"
 #include "cli/ingest.h"
 #include "cli/table.h"
-
-static struct result ask(const struct args *a, const char *method, const char *path, json_t *body,
-                         struct client_answer *answer) {
-    AUTO(json_unref) json_t *body_owner = body;
-    AUTO(client_done) struct client c = {0};
-    TRY(client_init(&c, a, CLIENT_ORGANIZATION));
-    BUF_AUTO(text, 4 << 20);
-    if (body) TRY(json_write(body, &text));
-    TRY(buf_check(&text));
-    return client_expect(&c, method, path, buf_slice(&text), answer);
-}
-
-/* /v1/orgs/self/ws/WORKSPACE/collections/COLLECTION, or without the last word if collection is NULL. */
-static char *collection_path(const char *workspace, const char *collection) {
-    BUF_AUTO(path, 4096);
-    buf_append_str(&path, "/v1/orgs/self/ws/");
-    percent_encode(slice_str(workspace), false, &path);
-    buf_append_str(&path, "/collections");
-    if (collection) {
-        buf_append_str(&path, "/");
-        percent_encode(slice_str(collection), false, &path);
-    }
-    return buf_take_str(&path);
-}
-
-/* "workspace.collection" or "collection" (of commons). Frees nothing: both are new strings. */
-static struct result split_name(const char *name, char **workspace, char **collection) {
-    struct slice head, tail;
-    bool dotted = slice_cut(slice_str(name), '.', &head, &tail);
-    CHECK(dotted ? head.len && tail.len : *name != '\0', ERR_INVALID,
-          "'%.60s' names no collection: it is WORKSPACE.NAME, or NAME for one of the workspace commons", name);
-    *workspace = dotted ? slice_to_str(head) : str_dup("commons");
-    *collection = dotted ? slice_to_str(tail) : str_dup(name);
-    return OK;
-}
-
-static struct result show(const struct args *a, const char *method, const char *path, json_t *body,
-                          const char *const *columns) {
-    AUTO(client_answer_done) struct client_answer answer = {0};
-    TRY(ask(a, method, path, body, &answer));
-    if (args_has(a, "--json")) {
-        client_print_json(answer.body);
-        return OK;
-    }
-    json_t *data = json_object_get(answer.body, "data");
-    JSON_AUTO(rows);
-    rows = json_is_array(data) ? json_incref(data) : json_pack("[O]", data);
-    table_print(rows, columns);
-    return OK;
-}
 
 static const char *const workspace_columns[] = {"name", "description", "collection_count", "created_at", NULL};
 static const char *const collection_columns[] = {"workspace", "name", "status", "description", "created_at", NULL};
 
 static struct result run_workspace_list(const struct args *a) {
-    return show(a, "GET", "/v1/orgs/self/ws", NULL, workspace_columns);
+    return data_show(a, "GET", "/v1/orgs/self/ws", NULL, workspace_columns);
 }
 
 static struct result run_workspace_create(const struct args *a) {
     json_t *body = json_pack("{s:s}", "name", a->positional[0]);
     CHECK(body, ERR_INVALID, "the name is not valid UTF-8");
-    return show(a, "POST", "/v1/orgs/self/ws", body, workspace_columns);
+    return data_show(a, "POST", "/v1/orgs/self/ws", body, workspace_columns);
 }
 
 static struct result run_collection_list(const struct args *a) {
-    return show(a, "GET", "/v1/orgs/self/collections", NULL, collection_columns);
+    return data_show(a, "GET", "/v1/orgs/self/collections", NULL, collection_columns);
+}
+
+/* --retention, --mapping, --source FILE... */
+static struct result add_collection_options(const struct args *a, json_t *body) {
+    const char *retention = args_get(a, "--retention"), *mapping = args_get(a, "--mapping");
+    if (retention) {
+        uint64_t seconds;
+        if (is_err(slice_to_u64(slice_str(retention), 1000000000, &seconds)))
+            FAIL(ERR_INVALID, "--retention must be a whole number of seconds, not '%.40s'", retention);
+        json_object_set_new(body, "retention_secs", json_integer((json_int_t)seconds));
+    }
+    if (mapping) {
+        json_t *query = json_pack("{s:s}", "sql", mapping);
+        CHECK(query, ERR_INVALID, "--mapping is not valid UTF-8");
+        json_object_set_new(body, "field_mapping_query", query);
+    }
+    json_t *sources = json_array();
+    json_object_set_new(body, "sources", sources);
+    for (size_t i = 0; i < a->given_count; i++) {
+        json_t *source;
+        if (strcmp(a->given[i].name, "--source") != 0) continue;
+        TRY(data_read_object(a->given[i].value, &source));
+        json_array_append_new(sources, source);
+    }
+    return OK;
 }
 
 static struct result run_collection_create(const struct args *a) {
     AUTO_FREE char *workspace = NULL;
     AUTO_FREE char *collection = NULL;
-    TRY(split_name(a->positional[0], &workspace, &collection));
-    AUTO_FREE char *path = collection_path(workspace, NULL);
+    TRY(data_split_name(a->positional[0], &workspace, &collection));
+    AUTO_FREE char *path = data_collection_path(workspace, NULL);
     JSON_AUTO(body);
     body = json_object();
     TRY(client_set(body, "name", collection, "the name"));
     if (args_has(a, "--description"))
         TRY(client_set(body, "description", args_get(a, "--description"), "--description"));
-    return show(a, "POST", path, json_incref(body), collection_columns);
+    TRY(add_collection_options(a, body));
+    return data_show(a, "POST", path, json_incref(body), collection_columns);
 }
 
 static struct result with_collection(const struct args *a, const char *method) {
     AUTO_FREE char *workspace = NULL;
     AUTO_FREE char *collection = NULL;
-    TRY(split_name(a->positional[0], &workspace, &collection));
-    AUTO_FREE char *path = collection_path(workspace, collection);
-    return show(a, method, path, NULL, collection_columns);
+    TRY(data_split_name(a->positional[0], &workspace, &collection));
+    AUTO_FREE char *path = data_collection_path(workspace, collection);
+    return data_show(a, method, path, NULL, collection_columns);
 }
 
 static struct result run_collection_show(const struct args *a) {
@@ -103,7 +80,7 @@ static struct result run_collection_delete(const struct args *a) {
 
 static struct result run_key_state(const struct args *a) {
     AUTO(client_answer_done) struct client_answer answer = {0};
-    TRY(ask(a, "GET", "/v1/orgs/self/encryption", NULL, &answer));
+    TRY(data_ask(a, "GET", "/v1/orgs/self/encryption", NULL, &answer));
     if (args_has(a, "--json")) {
         client_print_json(answer.body);
         return OK;
@@ -151,7 +128,7 @@ static struct result run_query(const struct args *a) {
         json_object_set_new(sql, "default_row_limit", json_integer((json_int_t)limit));
     }
     AUTO(client_answer_done) struct client_answer answer = {0};
-    TRY(ask(a, "POST", "/v1/orgs/self/queries", json_incref(body), &answer));
+    TRY(data_ask(a, "POST", "/v1/orgs/self/queries", json_incref(body), &answer));
     if (args_has(a, "--json")) {
         client_print_json(answer.body);
         return OK;
@@ -167,8 +144,8 @@ static struct result run_query(const struct args *a) {
 static struct result run_ingest(const struct args *a) {
     AUTO_FREE char *workspace = NULL;
     AUTO_FREE char *collection = NULL;
-    TRY(split_name(a->positional[0], &workspace, &collection));
-    AUTO_FREE char *path = collection_path(workspace, collection);
+    TRY(data_split_name(a->positional[0], &workspace, &collection));
+    AUTO_FREE char *path = data_collection_path(workspace, collection);
     struct ingest_options options = {
         .file = a->positional[1],
         .docs_path = str_format("%s/docs", path),
@@ -198,7 +175,13 @@ const struct command data_commands[] = {
     {"workspace create", "NAME", "Creates a workspace.", NONE, false, run_workspace_create},
     {"collection list", "", "Lists the collections.", NONE, false, run_collection_list},
     {"collection create", "WORKSPACE.NAME", "Creates a collection; without a workspace in 'commons'.",
-     (const struct args_option[]){{"--description", "TEXT", "what it holds", NULL}, END}, false, run_collection_create},
+     (const struct args_option[]){
+         {"--description", "TEXT", "what it holds", NULL},
+         {"--retention", "SECONDS", "purge documents that are older", "kept for ever"},
+         {"--mapping", "SQL", "a SELECT over _input that documents go through", NULL},
+         {"--source", "FILE", "a JSON object: a data source to read from; may be repeated", NULL},
+         END},
+     false, run_collection_create},
     {"collection show", "WORKSPACE.NAME", "Shows a collection.", NONE, false, run_collection_show},
     {"collection delete", "WORKSPACE.NAME", "Deletes a collection with its documents.", NONE, false,
      run_collection_delete},
