@@ -131,23 +131,29 @@ struct result postgres_slot_trouble(struct postgres_link *l, const char *slot, u
     TRY(postgres_link_query(
         l,
         "SELECT plugin = 'pgoutput' AND database = current_database(), "
-        "coalesce(wal_status = 'lost', false) OR coalesce(to_jsonb(s) ->> 'invalidation_reason', '') "
-        "<> '' OR restart_lsn IS NULL, confirmed_flush_lsn > $2::pg_lsn, confirmed_flush_lsn "
-        "FROM pg_replication_slots s WHERE slot_name = $1",
+        "CASE WHEN coalesce(to_jsonb(s) ->> 'invalidation_reason', 'wal_removed') <> 'wal_removed' THEN to_jsonb(s) "
+        "->> "
+        "'invalidation_reason' WHEN wal_status = 'lost' OR restart_lsn IS NULL THEN 'max_slot_wal_keep_size' END, "
+        "confirmed_flush_lsn > $2::pg_lsn, confirmed_flush_lsn, pg_current_wal_insert_lsn() < $2::pg_lsn, "
+        "pg_current_wal_insert_lsn() FROM pg_replication_slots s WHERE slot_name = $1",
         2, params, &found));
     *ret_why = NULL;
     if (PQntuples(found) == 0)
         *ret_why = str_format("the replication slot %s was dropped, and with it the changes since %s", slot, text);
     else if (!is_true(found, 0))
         *ret_why = str_format("the replication slot %s is another one: not for this database, or not ours", slot);
-    else if (is_true(found, 1))
+    else if (!PQgetisnull(found, 0, 1))
         *ret_why =
-            str_format("the replication slot %s was invalidated (max_slot_wal_keep_size): the server removed the "
-                       "changes since %s",
-                       slot, text);
+            str_format("the replication slot %s was invalidated (%s): the server does not have the changes since "
+                       "%s any more",
+                       slot, PQgetvalue(found, 0, 1), text);
     else if (is_true(found, 2))
         *ret_why = str_format("the replication slot %s stands at %s, so it was made anew or moved on by someone else: "
                               "changes since %s are missing",
                               slot, PQgetvalue(found, 0, 3), text);
+    else if (is_true(found, 4))
+        *ret_why = str_format("the server's log ends at %s, before the kept position %s: it was set back, for example "
+                              "from a backup",
+                              PQgetvalue(found, 0, 5), text);
     return OK;
 }

@@ -1,8 +1,10 @@
 """The PostgreSQL driver against a real server: what batches make of an image is what the table holds, whatever happens."""
 import json
+import os
 import random
 import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -489,6 +491,32 @@ def test_another_server_in_its_place(server, table):
                 second.open()
 
 
+def test_a_server_that_was_set_back(table):
+    """Its files are those of yesterday, slot and all: what it will do now is not what was read."""
+    with Postgres() as server:
+        make(server, table, "id int PRIMARY KEY, v text")
+        with reader(server, table) as harness:
+            harness.open()
+            image = load(harness)
+            harness.order("close")
+            server.halt()
+            subprocess.run(["cp", "-a", server.folder / "data", server.folder / "yesterday"], check=True)
+            server.boot()
+            server.sql(f"INSERT INTO {table} SELECT i, repeat('x', 100) FROM generate_series(1, 100) i")
+            harness.open()
+            catch_up(server, harness, image)
+            harness.order("close")
+            assert len(image) == 100
+            server.halt()
+            subprocess.run(["rm", "-r", server.folder / "data"], check=True)
+            (server.folder / "yesterday").rename(server.folder / "data")
+            server.boot()
+            answer = harness.ask("still_has")
+            assert answer["has"] is False and "set back" in answer["why"]
+            with pytest.raises(SourceError, match="CORRUPT.*set back"):
+                harness.open()
+
+
 # Changes of the table's shape
 
 
@@ -803,14 +831,19 @@ def test_tls_is_verified_against_the_certificates_given(table):
         data = server.folder / "data"
         authority = make_certificates(data, server.user)
         server.restart({"ssl": "on"})
-        make(server, table, "id int PRIMARY KEY")
+        make(server, table, "id int PRIMARY KEY, v text")
         (data / "pg_hba.conf").write_text("host all admin 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
         server.sql("SELECT pg_reload_conf()")
         good = {"host": "localhost", "sslmode": "verify-full", "sslrootcert": authority}
         with reader(server, table, integration=server.integration(**good)) as harness:
             harness.open()
-            assert load(harness) == {}
+            image = load(harness)
+            server.sql(f"INSERT INTO {table} SELECT i, repeat('x', 1 + i % 3000) FROM generate_series(1, 9000) i")
+            assert catch_up(server, harness, image) == server.rows(table)
             assert server.sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'replicator'") == "t"
+        with reader(server, table, integration=server.integration(sslmode="require"), source_id="unverified") as harness:
+            harness.open()
+            assert load(harness) == server.rows(table)
         for changes, why in [({"host": "127.0.0.1"}, "does not match host name"), ({"sslrootcert": None}, "certificate verify failed"),
                              ({"sslmode": "disable"}, "no encryption")]:
             integration = {k: v for k, v in server.integration(**{**good, **changes}).items() if v is not None}
@@ -821,8 +854,6 @@ def test_tls_is_verified_against_the_certificates_given(table):
 
 
 def make_certificates(folder, user):
-    import os
-    import subprocess
     run = lambda *arguments: subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)  # noqa: E731
     run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test authority", "-days", "2")
     run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
