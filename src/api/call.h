@@ -25,6 +25,7 @@ struct api {
     char operator_hash[REGISTRY_HASH_HEX + 1]; /* SHA-256 of the operator's token, in hexadecimal digits */
     int64_t started_at_ms;
     struct metrics metrics;
+    struct bodies *bodies;
 };
 
 struct call {

@@ -136,6 +136,7 @@ static struct result run(struct arguments *a) {
 }
 
 int main(int count, char **words) {
+    mem_start_frugal();
     block_signals();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct arguments a = {0};

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "api/bodies.h"
 #include "lifecycle/document.h"
 
 /* A body somewhat over the limit is read to its end all the same: a client that is cut off while it sends never sees
@@ -114,7 +115,14 @@ static void on_begin(void *context, struct http_request *r) {
     if (length <= EARLY_BYTES && !is_chunked) return;
     AUTO(call_done) struct call c = {.api = context, .http = r};
     struct result outcome = route(&c);
+    /* A body over the limit is not read, so it needs no room. */
+    bool is_read = is_chunked || length <= READ_BYTES;
+    if (is_ok(outcome) && is_read) outcome = bodies_take(&c, is_chunked ? READ_BYTES : (size_t)length);
     if (is_err(outcome)) fail(&c, outcome);
+}
+
+static void on_done(void *context, struct http_request *r) {
+    bodies_give_back(context, r);
 }
 
 static void on_finish(void *context, struct http_request *r) {
@@ -139,8 +147,9 @@ static void on_bad_framing(void *context, struct http_request *r, const char *wh
 
 struct result serve_start(struct api *api, int listen_fd, const char *tls_cert_pem, const char *tls_key_pem,
                           struct http_server **ret) {
+    api->bodies = bodies_new();
     struct http_server_options options = {.listen_fd = listen_fd,
-                                          .handler = {.begin = on_begin, .finish = on_finish},
+                                          .handler = {.begin = on_begin, .finish = on_finish, .done = on_done},
                                           .context = api,
                                           .collect_max_bytes = READ_BYTES,
                                           .too_large = on_too_large,

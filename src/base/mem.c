@@ -80,3 +80,10 @@ void mem_move(void *to, const void *from, size_t n) {
 int mem_order(const void *a, const void *b, size_t n) {
     return n > 0 ? memcmp(a, b, n) : 0;
 }
+
+void mem_start_frugal(void) {
+    enum { LARGE_BYTES = 256 * 1024, ARENAS = 4 };
+    /* Set at all, the limit no longer grows with the largest block that was ever freed. A refusal changes no result. */
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    (void)mallopt(M_ARENA_MAX, ARENAS);
+}

@@ -30,6 +30,10 @@ char *str_ndup(const char *s, size_t n);
 /* printf into a new string. */
 char *str_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* For programs that hold large blocks for a short while: these go back to the system when they are freed, and threads
+ * share a few arenas. Call it first. */
+void mem_start_frugal(void);
+
 /* For foreign interfaces that take a pointer to non-const and change nothing behind it. */
 static inline void *mem_unconst(const void *p) {
     void *same;

@@ -16,8 +16,9 @@ struct tenant {
     uint64_t attached_epoch;
     struct collection **collections;
     size_t collection_count;
-    unsigned calls;   /* under way: only then is the engine watched */
-    unsigned strikes; /* pings in a row that got no answer */
+    unsigned calls;    /* under way: only then is the engine watched */
+    unsigned strikes;  /* pings in a row that got no answer */
+    size_t body_bytes; /* the api's */
 };
 
 struct tenants {
@@ -44,6 +45,10 @@ struct keylink *tenants_keylink(const struct tenants *t) {
 
 const char *tenant_org(const struct tenant *t) {
     return t->org;
+}
+
+size_t *tenant_body_bytes(struct tenant *t) {
+    return &t->body_bytes;
 }
 
 struct tenants *tenant_all(const struct tenant *t) {

@@ -34,6 +34,8 @@ struct keylink *tenants_keylink(const struct tenants *t);
 struct tenant *tenants_get(struct tenants *t, const char *org);
 const char *tenant_org(const struct tenant *t);
 struct tenants *tenant_all(const struct tenant *t);
+/* A place for the api's own count, under a lock of its own: bytes of this organization's bodies in memory. */
+size_t *tenant_body_bytes(struct tenant *t);
 
 /* A collection as it stands in the engine. Lives as long as the tenant. */
 struct collection {

@@ -5,6 +5,7 @@ plays keyring and supervisor: it hands out keys made on the spot and arms the de
 takes the listener that the engine made in its own network namespace, and nothing serves it.
 """
 import array
+import fcntl
 import http.client
 import json
 import os
@@ -69,7 +70,7 @@ def spawn(command, fds, log_path, stdin=subprocess.DEVNULL):
     """Starts a program that finds `fds` as its descriptors 3, 4, ..."""
 
     def place():
-        high = [os.dup2(fd, 50 + i) for i, fd in enumerate(fds)]
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 500) for fd in fds]  # numbers that are free: a test may hold many sockets
         for i, fd in enumerate(high):
             os.dup2(fd, 3 + i)
 

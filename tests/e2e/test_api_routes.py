@@ -165,6 +165,33 @@ def test_a_collection_is_not_deleted_for_its_documents(rig, org):
 
 # ---- many, and slow ones ----
 
+def test_large_bodies_are_read_so_many_at_once(rig, org, other):
+    """An organization that sends 20 bodies of 9.9 MB side by side is told to wait; others have their room."""
+    host, port = rig.url.removeprefix("http://").split(":")
+    document = [{"_id": "b", "x": "y" * 200000}]
+    held, refused = [], []
+    try:
+        for _ in range(20):
+            s = socket.create_connection((host, int(port)), timeout=10)
+            held.append(s)
+            s.sendall(f"POST /v1/orgs/self/ws/w/collections/c/docs HTTP/1.1\r\nHost: x\r\nAuthorization: ApiKey {org.api_key}\r\n"
+                      "Content-Length: 9900000\r\nExpect: 100-continue\r\n\r\n".encode())
+            answer = s.recv(65536)
+            assert answer.startswith((b"HTTP/1.1 100", b"HTTP/1.1 429")), answer
+            if answer.startswith(b"HTTP/1.1 429"):
+                refused.append(answer)
+        assert 20 - len(refused) == (128 << 20) // 9900000
+        assert all(b"Retry-After: 1" in a and b"RATELIMITEXCEEDED" in a for a in refused)
+        other.collection("mine")
+        assert other.docs("POST", document, "mine").status == 200
+        assert rig.org().call("POST", "/ws", {"name": "x", "description": "d" * 70000}).status == 400  # read, and judged
+    finally:
+        for s in held:
+            s.close()
+    wait_for(lambda: org.docs("POST", document, "c", "w").status == 200)
+    assert org.docs("DELETE", [{"_id": "b"}], "c", "w").status == 200
+
+
 def test_clients_that_only_wait_shut_nobody_out(rig, org):
     """700 connections, open and silent or sending a byte now and then, where 512 are served."""
     host, port = rig.url.removeprefix("http://").split(":")
