@@ -120,9 +120,11 @@ static struct result await_slot(struct source_reader *r, int64_t until_ns) {
         CHECK(PQntuples(result) == 1, ERR_PEER, "PostgreSQL made no replication slot");
         return postgres_lsn_parse(PQgetvalue(result, 0, 0), &r->position.lsn);
     }
-    POSTGRES_RESULT_AUTO(next);
-    TRY(postgres_link_query(r->sql, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text", 0, NULL, &next));
-    snprintf(r->settle, sizeof r->settle, "%s", PQntuples(next) == 1 ? PQgetvalue(next, 0, 0) : "");
+    /* A number of our own: all that began before have lower ones. (A snapshot's xmax would not do: it stands behind the
+     * last that ended, not behind the last that began.) */
+    POSTGRES_RESULT_AUTO(own);
+    TRY(postgres_link_query(r->sql, "SELECT pg_current_xact_id()::text", 0, NULL, &own));
+    snprintf(r->settle, sizeof r->settle, "%s", PQntuples(own) == 1 ? PQgetvalue(own, 0, 0) : "");
     r->stage = POSTGRES_SETTLING;
     return OK;
 }

@@ -1,4 +1,5 @@
 """The PostgreSQL driver against a real server: what batches make of an image is what the table holds, whatever happens."""
+import contextlib
 import json
 import os
 import random
@@ -191,18 +192,12 @@ def test_a_row_is_not_fetched_before_its_change_is_visible(server, table):
     with reader(server, table) as harness, server.session() as waiting:
         harness.open()
         image = load(harness)
-        try:
-            server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            server.sql("SELECT pg_reload_conf()")
-            server.until("current_setting('synchronous_standby_names') = 'nobody'", "the setting is on")
+        with no_standby(server):
             waiting.send(f"UPDATE {table} SET n = 1")
             server.until("EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')", "the commit waits")
             for _ in range(5):
                 batch = harness.next(200)
                 assert batch["records"] == []
-        finally:
-            server.sql("SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names")
-            server.sql("SELECT pg_reload_conf()")
         deadline = time.monotonic() + 30
         while image["1"]["n"] == 0:
             apply(image, harness.next(500))
@@ -210,24 +205,48 @@ def test_a_row_is_not_fetched_before_its_change_is_visible(server, table):
     assert image == server.rows(table)
 
 
+@contextlib.contextmanager
+def no_standby(server):
+    """Commits wait for a standby that isn't there: they are in the log, and queries don't see them."""
+    try:
+        server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        server.sql("SELECT pg_reload_conf()")
+        server.until("current_setting('synchronous_standby_names') = 'nobody'", "the setting is on")
+        yield
+    finally:
+        server.sql("SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names")
+        server.sql("SELECT pg_reload_conf()")
+
+
+def waits_for(server, session):
+    """The slot that is being made waits for the transaction of this session."""
+    xid = session.run("SELECT txid_current()")[0]
+    return lambda: server.until(f"EXISTS (SELECT FROM pg_locks WHERE NOT granted AND transactionid::text = '{xid}')", "it waits")
+
+
 def test_a_load_does_not_begin_before_commits_in_the_log_are_visible(server, table):
-    """Such a commit may stand before the slot's place in the log, and would be in no page and not in the stream."""
+    """A commit before the slot's place in the log that no query sees yet would be in no page, and is not in the stream. It takes
+    a transaction that begins when the server, on its way to the slot, waits for others for the last time."""
     make(server, table, "id int PRIMARY KEY, n int")
     server.sql(f"INSERT INTO {table} VALUES (1, 0)")
-    with reader(server, table) as harness, server.session() as waiting:
-        try:
-            server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            server.sql("SELECT pg_reload_conf()")
-            server.until("current_setting('synchronous_standby_names') = 'nobody'", "the setting is on")
-            waiting.send(f"INSERT INTO {table} VALUES (2, 0)")
+    with reader(server, table) as harness, server.session() as one, server.session() as two, server.session() as three:
+        harness.open()
+        one.run("BEGIN")
+        one_is_waited_for = waits_for(server, one)
+        harness.next(200)
+        one_is_waited_for()
+        two.run("BEGIN")
+        two_is_waited_for = waits_for(server, two)
+        one.run("COMMIT")
+        two_is_waited_for()
+        with no_standby(server):
+            three.send(f"INSERT INTO {table} VALUES (2, 0)")
             server.until("EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')", "the commit waits")
-            harness.open()
-            for _ in range(5):
+            two.run("ROLLBACK")
+            server.until("(SELECT count(*) = 1 FROM pg_replication_slots WHERE confirmed_flush_lsn IS NOT NULL)", "the slot is there")
+            for _ in range(4):
                 batch = harness.next(200)
                 assert batch["records"] == [] and "position" not in batch and batch["ms"] < 1000
-        finally:
-            server.sql("SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names")
-            server.sql("SELECT pg_reload_conf()")
         assert load(harness) == {"1": {"id": 1, "n": 0}, "2": {"id": 2, "n": 0}}
 
 
@@ -339,6 +358,8 @@ def test_batches_hold_their_limits_and_large_rows_pass_alone(server, table):
 def test_the_slot_is_confirmed_only_up_to_what_is_stored(server, table):
     make(server, table, "id int PRIMARY KEY")
     with reader(server, table) as harness:
+        # The server asks all the time how far we are.
+        server.sql("ALTER ROLE replicator SET wal_sender_timeout = '1s'")
         harness.open()
         load(harness)
         start = server.sql("SELECT confirmed_flush_lsn FROM pg_replication_slots")
@@ -346,11 +367,13 @@ def test_the_slot_is_confirmed_only_up_to_what_is_stored(server, table):
             server.sql(f"INSERT INTO {table} VALUES ({i})")
             while not harness.next(500)["records"]:
                 pass
-        for _ in range(3):
-            harness.next(300)
+        since = server.sql("SELECT clock_timestamp()")
+        while server.sql(f"SELECT reply_time > '{since}'::timestamptz + interval '1 s' FROM pg_stat_replication") != "t":
+            harness.next(100)
         assert server.sql("SELECT confirmed_flush_lsn FROM pg_replication_slots") == start
         harness.order("stored")
         server.until(f"(SELECT confirmed_flush_lsn = '{harness.position['lsn']}' FROM pg_replication_slots)", "it moved")
+    server.sql("ALTER ROLE replicator RESET wal_sender_timeout")
 
 
 def test_an_idle_table_lets_the_slot_advance(server, table):
