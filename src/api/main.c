@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "lifecycle/retention.h"
 
 enum { LISTEN_FD = 3, HEAP_BYTES = 262144, MAX_PEM_BYTES = 1024 * 1024 };
 
@@ -67,6 +68,8 @@ static struct result open_parts(struct api *api) {
     struct tenants_options options = {
         .registry = api->registry, .keylink = api->keylink, .engine = engine, .region = api->region};
     TRY(tenants_new(&options, &api->tenants));
+    struct retention *retention; /* to the end of the process */
+    TRY(retention_new(api->tenants, &retention));
     return sources_new(api->tenants, &api->sources);
 }
 

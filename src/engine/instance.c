@@ -64,7 +64,8 @@ void instance_write_config(const struct instance_options *o, struct buf *config,
                /* Everything Lockset itself does, and no more: no sources (files, URLs, other servers), no functions,
                   users, dictionaries, backups. */
                "<grants><query>GRANT SELECT, INSERT, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP DATABASE, "
-               "DROP TABLE, DROP VIEW, TRUNCATE, OPTIMIZE, CHECK, SHOW, KILL QUERY ON *.*</query></grants>\n"
+               "DROP TABLE, DROP VIEW, TRUNCATE, OPTIMIZE, CHECK, SHOW, KILL QUERY, ALTER UPDATE, ALTER DELETE ON "
+               "*.*</query></grants>\n"
                "</default></users></clickhouse>\n",
                server / 10 * 8);
 }

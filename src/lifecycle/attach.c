@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "lifecycle/staging.h"
 #include "lifecycle/tenant.h"
 
 enum { STATEMENT_MS = 30000, MAX_VIEW_BYTES = 1000 * 1000, MAX_STATE_BYTES = 4 * 1024 * 1024 };
@@ -168,6 +169,7 @@ static bool is_lost(struct tenants *all, const struct registry_collection *c) {
 }
 
 struct result tenant_attach(struct tenant *t, const struct keylink_engine *engine) {
+    TRY(staging_clear(t, engine));
     TRY(tenant_run(t, engine, "CREATE DATABASE IF NOT EXISTS lockset_data ENGINE = Memory"));
     TRY(tenant_run(t, engine, "CREATE DATABASE IF NOT EXISTS commons ENGINE = Memory"));
     struct tenants *all = tenant_all(t);

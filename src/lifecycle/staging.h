@@ -17,6 +17,9 @@ struct staging {
 struct result staging_open(struct tenant *t, const struct keylink_engine *engine, struct staging *ret);
 void staging_close(struct staging *s); /* accepts zeroed */
 
+/* Drops what an api that was killed left in an engine that lives on. Nothing of this process may be staged there. */
+struct result staging_clear(struct tenant *t, const struct keylink_engine *engine);
+
 /* One statement; `call` holds everything but the socket. OK also when the engine answers with an exception. */
 struct result staging_call(struct staging *s, struct engine_call *call, struct engine_reply *ret);
 

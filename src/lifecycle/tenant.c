@@ -313,6 +313,21 @@ struct result tenant_engine(struct tenant *t, enum keylink_use use, int64_t dead
     }
 }
 
+void tenants_each_attached(struct tenants *all,
+                           void (*each)(void *arg, struct tenant *t, const struct keylink_engine *engine), void *arg) {
+    for (size_t i = 0;; i++) {
+        pthread_mutex_lock(&all->lock);
+        struct tenant *t = i < all->count ? all->items[i] : NULL;
+        pthread_mutex_unlock(&all->lock);
+        if (!t) return;
+        struct keylink_engine engine;
+        REFUSAL_AUTO(why);
+        if (is_ok(keylink_check(all->o.keylink, t->org, KEYLINK_WRITE, &why)) &&
+            keylink_engine(all->o.keylink, t->org, &engine) && is_attached(t, engine.epoch))
+            each(arg, t, &engine);
+    }
+}
+
 static void count_call(struct tenant *t, int by) {
     pthread_mutex_lock(&t->lock);
     t->calls += (unsigned)by;

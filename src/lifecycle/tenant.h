@@ -32,6 +32,9 @@ struct registry *tenants_registry(const struct tenants *t);
 struct keylink *tenants_keylink(const struct tenants *t);
 /* The one object of an organization; lives as long as the tenants. */
 struct tenant *tenants_get(struct tenants *t, const char *org);
+/* Calls `each` for every organization whose engine is at work now, attached, and whose key is AVAILABLE. */
+void tenants_each_attached(struct tenants *t,
+                           void (*each)(void *arg, struct tenant *t, const struct keylink_engine *engine), void *arg);
 const char *tenant_org(const struct tenant *t);
 struct tenants *tenant_all(const struct tenant *t);
 /* A place for the api's own count, under a lock of its own: bytes of this organization's bodies in memory. */
