@@ -14,7 +14,7 @@ static void unlock(struct keeper **k) {
 }
 #define CATALOG_HELD(k)                                                                                                \
     keeper_lock_catalog(k);                                                                                            \
-    AUTO(unlock) struct keeper *held_##k = (k)
+    AUTO(unlock) __attribute__((unused)) struct keeper *held_##k = (k)
 
 static struct result keeper_of(struct sources *s, const char *org, struct keeper **ret) {
     *ret = sources_keeper(s, org);
