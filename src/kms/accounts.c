@@ -16,7 +16,8 @@ static struct result check_principal(const char *principal, const char *partitio
     TRY(arn_parse(slice_str(principal), &arn));
     bool is_iam =
         slice_is(arn.service, "iam") && (slice_is(arn.resource, "root") || slice_starts_with(arn.resource, "user/"));
-    bool is_session = slice_is(arn.service, "sts") && slice_starts_with(arn.resource, "assumed-role/");
+    bool is_session = slice_is(arn.service, "sts") && (slice_starts_with(arn.resource, "assumed-role/") ||
+                                                       slice_starts_with(arn.resource, "federated-user/"));
     CHECK(slice_is(arn.partition, partition) && slice_is(arn.account, account) && arn.region.len == 0 &&
               (is_iam || is_session),
           ERR_INVALID, "'principal' must be arn:%s:iam::%s:root, a user or a role's session of that account", partition,
@@ -24,8 +25,24 @@ static struct result check_principal(const char *principal, const char *partitio
     return OK;
 }
 
+static struct result parse_policies(const json_t *j, struct kmsd_account *into) {
+    json_t *list = NULL;
+    TRY(json_opt_array(j, "identity_policies", &list));
+    into->has_policies = list != NULL;
+    if (list == NULL) return OK;
+    CHECK(strstr(into->principal, ":root") == NULL, ERR_INVALID,
+          "an account's root has no identity policies: name a user or a role's session");
+    into->policies.list = mem_alloc_array(json_array_size(list), sizeof *into->policies.list);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        TRY(kmsd_policy_parse_identity(json_array_get(list, i), &into->policies.list[i]));
+        into->policies.count++;
+    }
+    return OK;
+}
+
 static struct result parse_account(const json_t *j, const char *partition, struct kmsd_account *ret) {
-    static const char *const known[] = {"account", "access_key_id", "secret_access_key", "principal", NULL};
+    static const char *const known[] = {"account",   "access_key_id",     "secret_access_key",
+                                        "principal", "identity_policies", NULL};
     CHECK(json_is_object(j), ERR_INVALID, "each of 'accounts' must be an object");
     const char *account = NULL, *access_key_id = NULL, *secret_key = NULL, *principal = NULL;
     TRY(json_only(j, known));
@@ -41,6 +58,7 @@ static struct result parse_account(const json_t *j, const char *partition, struc
     ret->access_key_id = str_dup(access_key_id);
     snprintf(ret->account, sizeof ret->account, "%s", account);
     TRY(check_principal(ret->principal, partition, account));
+    TRY(parse_policies(j, ret));
     return secret_from(secret_key, strlen(secret_key), &ret->secret_key);
 }
 
@@ -101,6 +119,7 @@ void kmsd_accounts_done(struct kmsd_accounts *a) {
     for (size_t i = 0; i < a->count; i++) {
         mem_free(a->list[i].access_key_id);
         mem_free(a->list[i].principal);
+        kmsd_policies_done(&a->list[i].policies);
         secret_done(&a->list[i].secret_key);
     }
     mem_free(a->list);

@@ -1,18 +1,22 @@
 /* Who may call: access keys and the principals behind them, from a JSON file of mode 0600:
  *     {"accounts":[{"account":"111122223333","access_key_id":"...","secret_access_key":"...",
  *                   "principal":"arn:aws:iam::111122223333:root"}]}
- * principal may be left out (the account's root), or name a user or a role's session of that account. Read once at
- * start, then only looked at: thread-safe. */
+ * principal may be left out (the account's root), or name a user, a role's session or a federated user of that account.
+ * "identity_policies": [{"Version": ..., "Statement": [...]}, ...] are what IAM would have for it; left out, everything
+ * is allowed that the account may do. Read once at start, then only looked at: thread-safe. */
 #ifndef LOCKSET_KMS_ACCOUNTS_H
 #define LOCKSET_KMS_ACCOUNTS_H
 
 #include "aws/arn.h"
 #include "base/secret.h"
+#include "kms/policy.h"
 
 struct kmsd_account {
     char account[ARN_ACCOUNT_BYTES];
     char *access_key_id, *principal;
     struct secret secret_key;
+    bool has_policies; /* false: everything is allowed */
+    struct kmsd_policies policies;
 };
 
 struct kmsd_accounts {

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kms/call.h"
+#include "kms/request_facts.h"
 
 /* The one answer that a caller of another account gets for a missing key, a silent policy and an explicit Deny. */
 static struct result refuse_foreign(struct kmsd_call *c, const char *resource) {
@@ -12,28 +12,59 @@ static struct result refuse_foreign(struct kmsd_call *c, const char *resource) {
            c->caller->principal, c->operation, resource);
 }
 
-static enum kmsd_verdict ask_policy(const struct kmsd_call *c, const struct kmsd_policy *policy, const char *operation,
-                                    const char *key_arn, const struct kmsd_context *context) {
-    AUTO_FREE char *action = str_format("kms:%s", operation);
+static enum kmsd_decision decide(const struct kmsd_call *c, const char *action_name, const struct kmsd_policy *policy,
+                                 const struct kmsd_key *k, const char *key_arn, const char *key_account,
+                                 const struct kmsd_context *context) {
+    AUTO_FREE char *action = str_format("kms:%s", action_name);
+    AUTO(kmsd_facts_done) struct kmsd_facts facts = {0};
+    kmsd_request_facts(c, k, context, &facts);
     struct kmsd_access access = {.principal = c->caller->principal,
                                  .account = c->caller->account,
                                  .action = action,
-                                 .key_arn = key_arn,
-                                 .context = context};
-    return kmsd_policy_evaluate(policy, &access);
+                                 .resource = key_arn,
+                                 .facts = &facts,
+                                 .iam = c->caller->has_policies ? &c->caller->policies : NULL};
+    return policy == NULL ? kmsd_decide_by_identity(&access) : kmsd_decide(policy, key_account, &access);
 }
 
-static struct result refuse_verdict(struct kmsd_call *c, const struct kmsd_key *k, enum kmsd_verdict verdict) {
-    if (verdict == KMSD_DENIED)
-        REFUSE(
-            c, ACCESS_DENIED,
-            "User: %s is not authorized to perform: kms:%s on resource: %s with an explicit deny in a resource-based "
-            "policy",
-            c->caller->principal, c->operation, k->arn);
+static enum kmsd_decision ask(const struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_context *context) {
+    return decide(c, c->operation, k->policy, k, k->arn, k->family.account, context);
+}
+
+/* The ends of AWS's sentences. */
+static struct result refuse_decision(struct kmsd_call *c, const char *action, const char *resource,
+                                     enum kmsd_decision decision) {
+    const char *principal = c->caller->principal;
+    switch (decision) {
+    case KMSD_KEY_POLICY_DENIES:
+        REFUSE(c, ACCESS_DENIED,
+               "User: %s is not authorized to perform: kms:%s on resource: %s with an explicit deny in a "
+               "resource-based policy",
+               principal, action, resource);
+    case KMSD_IDENTITY_DENIES:
+        REFUSE(c, ACCESS_DENIED,
+               "User: %s is not authorized to perform: kms:%s on resource: %s with an explicit deny in an "
+               "identity-based policy",
+               principal, action, resource);
+    case KMSD_IDENTITY_SILENT:
+        REFUSE(c, ACCESS_DENIED,
+               "User: %s is not authorized to perform: kms:%s on resource: %s because no identity-based policy allows "
+               "the kms:%s action",
+               principal, action, resource, action);
+    case KMSD_ALLOWED:
+    case KMSD_KEY_POLICY_SILENT:
+    case KMSD_NOT_ACROSS_ACCOUNTS:
+        break;
+    }
     REFUSE(c, ACCESS_DENIED,
            "User: %s is not authorized to perform: kms:%s on resource: %s because no resource-based policy allows the "
            "kms:%s action",
-           c->caller->principal, c->operation, k->arn, c->operation);
+           principal, action, resource, action);
+}
+
+struct result kmsd_check_identity(struct kmsd_call *c, const char *action, const char *resource) {
+    enum kmsd_decision decision = decide(c, action, NULL, NULL, resource, "", NULL);
+    return decision == KMSD_ALLOWED ? OK : refuse_decision(c, action, resource, decision);
 }
 
 static bool is_foreign(const struct kmsd_call *c, const char *account) {
@@ -101,11 +132,12 @@ struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsi
     if (found.code == ERR_NOT_FOUND || (is_ok(found) && strcmp(k->family.account, n.account) != 0))
         return refuse_missing(c, &n);
     TRY(found);
-    bool foreign = is_foreign(c, n.account);
-    enum kmsd_verdict verdict = ask_policy(c, k->policy, c->operation, k->arn, context);
-    if (foreign && (verdict != KMSD_ALLOWED || (flags & KMSD_CROSS_ACCOUNT) == 0))
-        return refuse_foreign(c, "this resource");
-    if (verdict != KMSD_ALLOWED) return refuse_verdict(c, k, verdict);
+    enum kmsd_decision decision = ask(c, k, context);
+    /* Another account's caller learns of its own policies, never of the key's. */
+    bool by_identity = decision == KMSD_IDENTITY_SILENT || decision == KMSD_IDENTITY_DENIES;
+    if (is_foreign(c, n.account) && (flags & KMSD_CROSS_ACCOUNT) == 0) return refuse_foreign(c, "this resource");
+    if (is_foreign(c, n.account) && decision != KMSD_ALLOWED && !by_identity) return refuse_foreign(c, "this resource");
+    if (decision != KMSD_ALLOWED) return refuse_decision(c, c->operation, k->arn, decision);
     *ret = TAKE(k);
     return OK;
 }
@@ -115,7 +147,7 @@ struct result kmsd_find_by_ciphertext(struct kmsd_call *c, const struct kmsd_blo
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     struct result found = kmsd_store_find(c->store, blob->key_id, c->now_ms, &k);
     if (is_err(found) && found.code != ERR_NOT_FOUND) return found;
-    if (is_err(found) || ask_policy(c, k->policy, c->operation, k->arn, context) != KMSD_ALLOWED)
+    if (is_err(found) || ask(c, k, context) != KMSD_ALLOWED)
         return refuse_foreign(c, "the resource associated with this ciphertext");
     *ret = TAKE(k);
     return OK;
@@ -173,7 +205,9 @@ struct result kmsd_check_policy(struct kmsd_call *c, const char *policy, const c
     }
     bool bypass = false;
     TRY(kmsd_opt_bool(c, "BypassPolicyLockoutSafetyCheck", &bypass));
-    if (!bypass && ask_policy(c, parsed, "PutKeyPolicy", key_arn, NULL) != KMSD_ALLOWED)
+    if (bypass) return OK;
+    enum kmsd_decision later = decide(c, "PutKeyPolicy", parsed, NULL, key_arn, c->caller->account, NULL);
+    if (later != KMSD_ALLOWED)
         REFUSE(c, MALFORMED_POLICY, "The new key policy will not allow you to update the key policy in the future.");
     return OK;
 }

@@ -13,6 +13,7 @@ struct kmsd_call {
     struct kmsd_store *store;
     const char *operation; /* "Encrypt" */
     const struct kmsd_account *caller;
+    const char *source_ip, *user_agent; /* NULL: not known */
     const json_t *input;
     int64_t now_ms;
     json_t *output; /* NULL: the answer's body is empty */
@@ -48,6 +49,9 @@ struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsi
 /* The same for a key found by a ciphertext: every refusal is one and the same. */
 struct result kmsd_find_by_ciphertext(struct kmsd_call *c, const struct kmsd_blob *blob,
                                       const struct kmsd_context *context, struct kmsd_key **ret);
+/* For what no key policy decides (CreateKey, ListKeys; what ReplicateKey needs beside the primary's leave): asks the
+ * caller's identity policies alone. action: "CreateKey"; resource: "*" or an ARN. */
+struct result kmsd_check_identity(struct kmsd_call *c, const char *action, const char *resource);
 /* Refuses unless the key is Enabled. */
 struct result kmsd_check_enabled(struct kmsd_call *c, const struct kmsd_key *k);
 /* Refuses a key in Creating or in one of the pending states. */

@@ -18,7 +18,10 @@ static const char *next_character(const char *text) {
 bool kmsd_match(const char *pattern, const char *text, bool ignore_case) {
     const char *star = NULL, *resume = NULL;
     while (*text != '\0') {
-        if (*pattern == '*') {
+        if (*pattern == KMSD_MATCH_LITERAL && pattern[1] == *text) {
+            pattern += 2;
+            text++;
+        } else if (*pattern == '*') {
             star = pattern++;
             resume = text;
         } else if (*pattern == '?') {

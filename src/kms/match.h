@@ -5,6 +5,9 @@
 
 #include <stdbool.h>
 
+/* Stands before a '*' or '?' that means itself. */
+enum { KMSD_MATCH_LITERAL = 1 };
+
 /* ignore_case concerns ASCII letters. '*' crosses colons and slashes. */
 bool kmsd_match(const char *pattern, const char *text, bool ignore_case);
 /* The same for each of an ARN's six parts by itself: a '*' never reaches over into the next part, except within the

@@ -2,90 +2,115 @@
 #include <string.h>
 #include <strings.h>
 
-#include "kms/match.h"
 #include "kms/policy_model.h"
 
-static const struct {
-    const char *name;
-    enum kmsd_compare compare;
-    bool negated;
-} operators[] = {
-    {"StringEquals", KMSD_EQUALS, false},
-    {"StringNotEquals", KMSD_EQUALS, true},
-    {"StringEqualsIgnoreCase", KMSD_EQUALS_IGNORE_CASE, false},
-    {"StringNotEqualsIgnoreCase", KMSD_EQUALS_IGNORE_CASE, true},
-    {"StringLike", KMSD_LIKE, false},
-    {"StringNotLike", KMSD_LIKE, true},
-    {"ArnEquals", KMSD_ARN_LIKE, false},
-    {"ArnNotEquals", KMSD_ARN_LIKE, true},
-    {"ArnLike", KMSD_ARN_LIKE, false},
-    {"ArnNotLike", KMSD_ARN_LIKE, true},
-    {"Bool", KMSD_BOOL, false},
-    {"Null", KMSD_NULL, false},
-};
-
-static const struct {
-    const char *name;
-    enum kmsd_condition_key key;
-} keys[] = {
-    {"kms:CallerAccount", KMSD_CALLER_ACCOUNT},
-    {"kms:ViaService", KMSD_VIA_SERVICE},
-    {"aws:PrincipalAccount", KMSD_PRINCIPAL_ACCOUNT},
-    {"aws:PrincipalArn", KMSD_PRINCIPAL_ARN},
-};
 static const char context_prefix[] = "kms:EncryptionContext:";
 
-/* Operators that end in IfExists hold when the key is absent; Null has no such form. */
-static struct result parse_operator(const char *name, struct kmsd_condition *into) {
-    static const char suffix[] = "IfExists";
-    size_t len = strlen(name), suffix_len = sizeof suffix - 1;
-    if (len > suffix_len && strcmp(name + len - suffix_len, suffix) == 0) {
-        into->if_exists = true;
-        len -= suffix_len;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(operators); i++)
-        if (strlen(operators[i].name) == len && strncmp(operators[i].name, name, len) == 0) {
-            into->compare = operators[i].compare;
-            into->negated = operators[i].negated;
-            CHECK(into->compare != KMSD_NULL || !into->if_exists, ERR_INVALID, "NullIfExists is no condition operator");
-            return OK;
-        }
-    FAIL(ERR_INVALID, "Condition operator %.40s is not one the local KMS can evaluate", name);
+/* The condition keys of kms: itself. One that isn't here can only be a mistake. */
+static const char *const kms_keys[] = {
+    "kms:BypassPolicyLockoutSafetyCheck",
+    "kms:CallerAccount",
+    "kms:CustomerMasterKeySpec",
+    "kms:CustomerMasterKeyUsage",
+    "kms:DataKeyPairSpec",
+    "kms:EncryptionAlgorithm",
+    "kms:EncryptionContextKeys",
+    "kms:ExpirationModel",
+    "kms:GrantConstraintType",
+    "kms:GrantIsForAWSResource",
+    "kms:GrantOperations",
+    "kms:GranteePrincipal",
+    "kms:KeyAgreementAlgorithm",
+    "kms:KeyOrigin",
+    "kms:KeySpec",
+    "kms:KeyUsage",
+    "kms:MacAlgorithm",
+    "kms:MessageType",
+    "kms:MultiRegion",
+    "kms:MultiRegionKeyType",
+    "kms:PrimaryRegion",
+    "kms:ReEncryptOnSameKey",
+    "kms:RecipientAttestation:ImageSha384",
+    "kms:ReplicaRegion",
+    "kms:RequestAlias",
+    "kms:ResourceAliases",
+    "kms:RetiringPrincipal",
+    "kms:RotationPeriodInDays",
+    "kms:ScheduleKeyDeletionPendingWindowInDays",
+    "kms:SigningAlgorithm",
+    "kms:ValidTo",
+    "kms:ViaService",
+    "kms:WrappingAlgorithm",
+    "kms:WrappingKeySpec",
+};
+
+static bool cut_prefix(struct slice *s, const char *prefix) {
+    if (!slice_starts_with(*s, prefix)) return false;
+    *s = slice_make(s->data + strlen(prefix), s->len - strlen(prefix));
+    return true;
 }
 
-static struct result parse_key(const char *name, struct kmsd_condition *into) {
-    size_t prefix_len = sizeof context_prefix - 1;
-    if (strncasecmp(name, context_prefix, prefix_len) == 0 && name[prefix_len] != '\0') {
-        into->key = KMSD_ENCRYPTION_CONTEXT;
-        into->context_name = str_dup(name + prefix_len);
-        return OK;
+/* ForAllValues: or ForAnyValue:, the operator, IfExists; Null has neither. */
+static struct result parse_operator(const char *text, struct kmsd_condition *into) {
+    static const char suffix[] = "IfExists";
+    struct slice name = slice_str(text);
+    into->label = str_dup(text);
+    into->set = cut_prefix(&name, "ForAllValues:")  ? KMSD_FOR_ALL_VALUES
+                : cut_prefix(&name, "ForAnyValue:") ? KMSD_FOR_ANY_VALUE
+                                                    : KMSD_SINGLE;
+    size_t suffix_len = sizeof suffix - 1;
+    if (name.len > suffix_len && strncmp((const char *)name.data + name.len - suffix_len, suffix, suffix_len) == 0) {
+        into->if_exists = true;
+        name.len -= suffix_len;
     }
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (strcasecmp(keys[i].name, name) == 0) {
-            into->key = keys[i].key;
-            return OK;
-        }
-    FAIL(ERR_INVALID, "Condition key %.60s is not one the local KMS can evaluate", name);
+    into->op = kmsd_condition_operator_find(name);
+    CHECK(into->op != NULL, ERR_INVALID, "Invalid Condition type : %.60s", text);
+    CHECK(!into->op->is_null || (!into->if_exists && into->set == KMSD_SINGLE), ERR_INVALID,
+          "Invalid Condition type : %.60s", text);
+    return OK;
+}
+
+static bool is_kms_key(const char *name) {
+    size_t prefix_len = sizeof context_prefix - 1;
+    if (strncasecmp(name, context_prefix, prefix_len) == 0) return name[prefix_len] != '\0';
+    if (strncasecmp(name, "kms:RecipientAttestation:PCR", strlen("kms:RecipientAttestation:PCR")) == 0) return true;
+    for (size_t i = 0; i < ARRAY_LEN(kms_keys); i++)
+        if (strcasecmp(kms_keys[i], name) == 0) return true;
+    return false;
+}
+
+/* Keys of aws: and of other services that no request here carries count as absent, as they are. */
+static struct result parse_key(const char *name, struct kmsd_condition *into) {
+    const char *colon = strchr(name, ':');
+    CHECK(colon != NULL && colon != name && colon[1] != '\0' && strlen(name) < 4096, ERR_INVALID,
+          "Policy has an invalid condition key: %.60s", name);
+    CHECK(strncasecmp(name, "kms:", 4) != 0 || is_kms_key(name), ERR_INVALID,
+          "Policy has an invalid condition key: %.60s", name);
+    CHECK(into->set != KMSD_FOR_ALL_VALUES || (strncasecmp(name, context_prefix, sizeof context_prefix - 1) != 0 &&
+                                               strncasecmp(name, "aws:RequestTag/", strlen("aws:RequestTag/")) != 0),
+          ERR_INVALID,
+          "OverlyPermissiveCondition: ForAllValues with the single-valued condition key %.60s also matches requests "
+          "without it. To fix, remove ForAllValues.",
+          name);
+    into->key = str_dup(name);
+    return OK;
 }
 
 /* AWS takes numbers and booleans in place of their text. */
 static struct result add_value(const json_t *value, struct kmsd_condition *into) {
-    if (json_is_string(value)) {
-        const char *text = json_string_value(value);
-        CHECK(strstr(text, "${") == NULL, ERR_INVALID, "Policy variables (${...}) are not evaluated by the local KMS");
-        kmsd_strings_add(&into->values, text);
-    } else if (json_is_boolean(value)) {
+    if (json_is_boolean(value)) {
         kmsd_strings_add(&into->values, json_is_true(value) ? "true" : "false");
     } else if (json_is_integer(value)) {
         AUTO_FREE char *text = str_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
         kmsd_strings_add(&into->values, text);
     } else {
-        FAIL(ERR_INVALID, "Condition values must be strings");
+        CHECK(json_is_string(value), ERR_INVALID, "Condition values must be strings");
+        TRY(kmsd_strings_from_json(value, "Condition", &into->values));
     }
     return OK;
 }
 
-static struct result parse_values(const json_t *values, struct kmsd_condition *into) {
+static struct result parse_values(const json_t *values, bool variables, struct kmsd_condition *into) {
     if (!json_is_array(values)) {
         TRY(add_value(values, into));
     } else {
@@ -93,14 +118,18 @@ static struct result parse_values(const json_t *values, struct kmsd_condition *i
         for (size_t i = 0; i < json_array_size(values); i++)
             TRY(add_value(json_array_get(values, i), into));
     }
-    if (into->compare == KMSD_NULL || into->compare == KMSD_BOOL)
-        for (size_t i = 0; i < into->values.count; i++)
-            CHECK(strcasecmp(into->values.items[i], "true") == 0 || strcasecmp(into->values.items[i], "false") == 0,
-                  ERR_INVALID, "Null and Bool conditions take only \"true\" or \"false\"");
+    for (size_t i = 0; i < into->values.count; i++) {
+        const char *text = into->values.items[i];
+        bool is_variable = variables && strstr(text, "${") != NULL;
+        CHECK(!is_variable || kmsd_variables_are_well_formed(text), ERR_INVALID,
+              "A condition value holds a policy variable that is not of the form ${key} or ${key, 'default'}");
+        CHECK(is_variable || into->op->is_value == NULL || into->op->is_value(text), ERR_INVALID,
+              "Invalid value for condition %.40s: %.60s", into->label, text);
+    }
     return OK;
 }
 
-struct result kmsd_condition_parse(json_t *element, struct kmsd_statement *into) {
+struct result kmsd_condition_parse(json_t *element, bool variables, struct kmsd_statement *into) {
     CHECK(json_is_object(element), ERR_INVALID, "Condition must be an object");
     const char *operator_name, *key_name;
     json_t *block, *values;
@@ -113,90 +142,97 @@ struct result kmsd_condition_parse(json_t *element, struct kmsd_statement *into)
             *c = (struct kmsd_condition){0};
             TRY(parse_operator(operator_name, c));
             TRY(parse_key(key_name, c));
-            TRY(parse_values(values, c));
+            TRY(parse_values(values, variables, c));
         }
     }
     return OK;
 }
 
 void kmsd_condition_done(struct kmsd_condition *c) {
-    mem_free(c->context_name);
+    mem_free(c->label);
+    mem_free(c->key);
     kmsd_strings_done(&c->values);
     *c = (struct kmsd_condition){0};
 }
 
-static bool matches_one(enum kmsd_compare compare, const char *wanted, const char *value) {
-    switch (compare) {
-    case KMSD_EQUALS:
-        return strcmp(wanted, value) == 0;
-    case KMSD_EQUALS_IGNORE_CASE:
-    case KMSD_BOOL:
-        return strcasecmp(wanted, value) == 0;
-    case KMSD_LIKE:
-        return kmsd_match(wanted, value, false);
-    case KMSD_ARN_LIKE:
-        return kmsd_match_arn(wanted, value);
-    case KMSD_NULL:
-        break;
+static enum kmsd_truth negate(enum kmsd_truth t) {
+    return t == KMSD_UNKNOWN ? t : t == KMSD_YES ? KMSD_NO : KMSD_YES;
+}
+
+/* Does one value of the policy match one of the request? */
+static enum kmsd_truth matches_one(const struct kmsd_condition *c, const char *wanted, const struct kmsd_fact *fact,
+                                   const struct kmsd_facts *facts, bool variables) {
+    if (fact->certainty == KMSD_SOME_VALUE && c->op->takes_patterns && strcmp(wanted, "*") == 0) return KMSD_YES;
+    if (fact->certainty != KMSD_KNOWN) return KMSD_UNKNOWN;
+    if (!variables || strstr(wanted, "${") == NULL) return c->op->matches(wanted, fact->value) ? KMSD_YES : KMSD_NO;
+    AUTO_FREE char *replaced = NULL;
+    enum kmsd_truth had = kmsd_variables_replace(wanted, facts, c->op->takes_patterns, &replaced);
+    if (had != KMSD_YES) return had;
+    return c->op->matches(replaced, fact->value) ? KMSD_YES : KMSD_NO;
+}
+
+/* The operator on one value of the request: any of the policy's values, then the negation. */
+static enum kmsd_truth value_holds(const struct kmsd_condition *c, const struct kmsd_fact *fact,
+                                   const struct kmsd_facts *facts, bool variables) {
+    enum kmsd_truth found = KMSD_NO;
+    for (size_t i = 0; i < c->values.count && found != KMSD_YES; i++) {
+        enum kmsd_truth one = matches_one(c, c->values.items[i], fact, facts, variables);
+        if (one != KMSD_NO) found = one;
     }
-    return false;
+    return c->op->negated ? negate(found) : found;
 }
 
-static bool value_holds(const struct kmsd_condition *c, const char *value) {
-    bool found = false;
-    for (size_t i = 0; i < c->values.count && !found; i++)
-        found = matches_one(c->compare, c->values.items[i], value);
-    return found != c->negated;
+struct tally {
+    size_t present, holding, unknown;
+    bool maybe_absent;
+};
+
+static struct tally count(const struct kmsd_condition *c, const struct kmsd_facts *facts, bool variables) {
+    struct tally t = {0};
+    for (size_t i = 0; i < facts->count; i++) {
+        const struct kmsd_fact *fact = &facts->items[i];
+        if (strcasecmp(fact->key, c->key) != 0) continue;
+        t.present++;
+        t.maybe_absent = t.maybe_absent || fact->certainty == KMSD_MAYBE_ABSENT;
+        if (c->op->is_null) continue;
+        enum kmsd_truth one = value_holds(c, fact, facts, variables);
+        t.holding += one == KMSD_YES;
+        t.unknown += one == KMSD_UNKNOWN;
+    }
+    return t;
 }
 
-static bool null_holds(const struct kmsd_condition *c, bool present) {
+static enum kmsd_truth null_holds(const struct kmsd_condition *c, const struct tally *t) {
+    bool takes_absent = false, takes_present = false;
     for (size_t i = 0; i < c->values.count; i++)
-        if ((strcasecmp(c->values.items[i], "true") == 0) == !present) return true;
-    return false;
+        *(strcasecmp(c->values.items[i], "true") == 0 ? &takes_absent : &takes_present) = true;
+    if (takes_absent && takes_present) return KMSD_YES;
+    if (t->maybe_absent) return KMSD_UNKNOWN;
+    return takes_present == (t->present > 0) ? KMSD_YES : KMSD_NO;
 }
 
-static bool context_holds(const struct kmsd_condition *c, const struct kmsd_context *context, bool for_allow) {
-    size_t present = 0, holding = 0;
-    for (size_t i = 0; context != NULL && i < context->count; i++)
-        if (strcasecmp(context->pairs[i].name, c->context_name) == 0) {
-            present++;
-            if (c->compare != KMSD_NULL && value_holds(c, context->pairs[i].value)) holding++;
-        }
-    if (c->compare == KMSD_NULL) return null_holds(c, present > 0);
-    if (present == 0) return c->negated || c->if_exists;
-    return for_allow ? holding == present : holding > 0;
+static enum kmsd_truth all_hold(const struct tally *t) {
+    if (t->holding + t->unknown < t->present) return KMSD_NO;
+    return t->unknown > 0 ? KMSD_UNKNOWN : KMSD_YES;
 }
 
-/* The role's ARN for a session of it, as aws:PrincipalArn has it; any other principal as it is. The caller frees. */
-static char *principal_arn(const char *principal) {
-    static const char marker[] = ":assumed-role/";
-    const char *at = strstr(principal, marker);
-    if (at == NULL) return str_dup(principal);
-    const char *role = at + sizeof marker - 1;
-    int role_len = (int)strcspn(role, "/");
-    const char *account = at - 12;
-    int partition_len = (int)strcspn(principal + 4, ":");
-    return str_format("arn:%.*s:iam::%.12s:role/%.*s", partition_len, principal + 4, account, role_len, role);
+static enum kmsd_truth any_holds(const struct tally *t) {
+    return t->holding > 0 ? KMSD_YES : t->unknown > 0 ? KMSD_UNKNOWN : KMSD_NO;
 }
 
-bool kmsd_condition_holds(const struct kmsd_condition *c, const struct kmsd_access *access, bool for_allow) {
-    AUTO_FREE char *arn = NULL;
-    const char *value = NULL;
-    switch (c->key) {
-    case KMSD_ENCRYPTION_CONTEXT:
-        return context_holds(c, access->context, for_allow);
-    case KMSD_CALLER_ACCOUNT:
-    case KMSD_PRINCIPAL_ACCOUNT:
-        value = access->account;
-        break;
-    case KMSD_VIA_SERVICE:
-        value = access->via_service;
-        break;
-    case KMSD_PRINCIPAL_ARN:
-        value = arn = principal_arn(access->principal);
+enum kmsd_truth kmsd_condition_holds(const struct kmsd_condition *c, const struct kmsd_facts *facts, bool variables,
+                                     bool for_allow) {
+    struct tally t = count(c, facts, variables);
+    if (c->op->is_null) return null_holds(c, &t);
+    if (t.present > 0 && t.maybe_absent) return KMSD_UNKNOWN;
+    switch (c->set) {
+    case KMSD_FOR_ALL_VALUES:
+        return t.present == 0 ? KMSD_YES : all_hold(&t);
+    case KMSD_FOR_ANY_VALUE:
+        return t.present == 0 ? (c->if_exists ? KMSD_YES : KMSD_NO) : any_holds(&t);
+    case KMSD_SINGLE:
         break;
     }
-    if (c->compare == KMSD_NULL) return null_holds(c, value != NULL);
-    if (value == NULL) return c->negated || c->if_exists;
-    return value_holds(c, value);
+    if (t.present == 0) return c->op->negated || c->if_exists ? KMSD_YES : KMSD_NO;
+    return for_allow ? all_hold(&t) : any_holds(&t);
 }

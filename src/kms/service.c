@@ -1,8 +1,11 @@
 #include "kms/service.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "aws/sigv4.h"
 #include "base/clock.h"
@@ -14,11 +17,25 @@ static const char target_prefix[] = "TrentService.";
 
 /* --- A call, once it is known who makes it. --- */
 
+/* Actions that IAM alone decides; ReplicateKey needs one beside the primary's leave. */
+static struct result check_identity(struct kmsd_call *c) {
+    static const struct {
+        const char *operation, *action;
+    } rows[] = {
+        {"CreateKey", "CreateKey"}, {"GenerateRandom", "GenerateRandom"},           {"ListAliases", "ListAliases"},
+        {"ListKeys", "ListKeys"},   {"ListRetirableGrants", "ListRetirableGrants"}, {"ReplicateKey", "CreateKey"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (strcmp(rows[i].operation, c->operation) == 0) return kmsd_check_identity(c, rows[i].action, "*");
+    return OK;
+}
+
 static struct result run(struct kmsd_call *c, const struct kmsd_operation *operation, struct slice body) {
     JSON_AUTO(input);
     if (is_err(json_parse_object(body, &input))) REFUSE(c, SERIALIZATION, NULL);
     c->input = input;
-    struct result r = operation->run(c);
+    struct result r = check_identity(c);
+    if (is_ok(r)) r = operation->run(c);
     c->input = NULL;
     return r;
 }
@@ -34,10 +51,15 @@ static void refuse_internal(struct kmsd_call *c, struct result r) {
                                   "The request was rejected because an internal exception occurred."));
 }
 
-int kmsd_service_call(struct kmsd_service *s, const struct kmsd_account *caller, const char *operation,
-                      struct slice body, int64_t now_ms, struct buf *out) {
+int kmsd_service_call_from(struct kmsd_service *s, const struct kmsd_origin *origin, const struct kmsd_account *caller,
+                           const char *operation, struct slice body, int64_t now_ms, struct buf *out) {
     AUTO(kmsd_call_done)
-    struct kmsd_call c = {.store = s->store, .operation = operation, .caller = caller, .now_ms = now_ms};
+    struct kmsd_call c = {.store = s->store,
+                          .operation = operation,
+                          .caller = caller,
+                          .source_ip = origin->source_ip,
+                          .user_agent = origin->user_agent,
+                          .now_ms = now_ms};
     const struct kmsd_operation *known = kmsd_operation_find(operation);
     struct result r;
     if (known == NULL)
@@ -53,6 +75,11 @@ int kmsd_service_call(struct kmsd_service *s, const struct kmsd_account *caller,
     log_debug("kms.call", KV("operation", operation), KV("account", caller->account),
               KV("error", kmsd_error_name(c.refusal.error)));
     return is_ok(r) ? 200 : kmsd_error_status(c.refusal.error);
+}
+
+int kmsd_service_call(struct kmsd_service *s, const struct kmsd_account *caller, const char *operation,
+                      struct slice body, int64_t now_ms, struct buf *out) {
+    return kmsd_service_call_from(s, &(struct kmsd_origin){0}, caller, operation, body, now_ms, out);
 }
 
 /* --- HTTP. --- */
@@ -172,6 +199,13 @@ static const struct kmsd_account *authenticate(struct kmsd_service *s, struct ht
     return NULL;
 }
 
+static bool read_peer(const struct http_request *r, char ret[static INET6_ADDRSTRLEN]) {
+    struct sockaddr_storage peer = {0};
+    socklen_t len = sizeof peer;
+    if (getpeername(http_client_fd(r), (struct sockaddr *)&peer, &len) != 0) return false;
+    return getnameinfo((struct sockaddr *)&peer, len, ret, INET6_ADDRSTRLEN, NULL, 0, NI_NUMERICHOST) == 0;
+}
+
 static void finish(void *context, struct http_request *r) {
     struct kmsd_service *s = context;
     if (http_answered(r)) return;
@@ -191,7 +225,9 @@ static void finish(void *context, struct http_request *r) {
     if (caller == NULL) return;
     AUTO(buf_done) struct buf body;
     buf_init_wiping(&body, ANSWER_MAX_BYTES);
-    int status = kmsd_service_call(s, caller, operation, http_body(r), now_ms, &body);
+    char source_ip[INET6_ADDRSTRLEN];
+    struct kmsd_origin origin = {read_peer(r, source_ip) ? source_ip : NULL, http_header(r, "User-Agent")};
+    int status = kmsd_service_call_from(s, &origin, caller, operation, http_body(r), now_ms, &body);
     answer(r, status, buf_slice(&body));
 }
 

@@ -19,8 +19,16 @@ struct kmsd_service {
 /* The handler and the callbacks for a server whose context is a struct kmsd_service. */
 void kmsd_service_options(struct kmsd_service *s, struct http_server_options *options);
 
+/* Where a call comes from; NULL: not known. */
+struct kmsd_origin {
+    const char *source_ip, *user_agent;
+};
+
 /* One call without HTTP: who calls, the operation's name, the body; status and answer. The core that the server and
  * the fuzzer share. out: a wiping buffer. */
+int kmsd_service_call_from(struct kmsd_service *s, const struct kmsd_origin *origin, const struct kmsd_account *caller,
+                           const char *operation, struct slice body, int64_t now_ms, struct buf *out);
+/* The same from nowhere. */
 int kmsd_service_call(struct kmsd_service *s, const struct kmsd_account *caller, const char *operation,
                       struct slice body, int64_t now_ms, struct buf *out);
 

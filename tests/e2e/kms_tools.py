@@ -27,6 +27,18 @@ PEOPLE = {
     "service": (SERVICE, f"arn:aws:iam::{SERVICE}:root"),
     "alice": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/alice"),
     "session": (SERVICE, f"arn:aws:sts::{SERVICE}:assumed-role/Reader/today"),
+    "nobody": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/nobody"),
+    "decrypter": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/decrypter"),
+    "stranger": (SERVICE, f"arn:aws:iam::{SERVICE}:user/stranger"),
+}
+# Identity policies of those who have some; the others may do everything that their account may.
+POLICIES = {
+    "nobody": [],
+    "decrypter": [{"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:Describe*"], "Resource": f"arn:aws:kms:*:{CUSTOMER}:key/*"},
+        {"Effect": "Allow", "Action": "kms:ListKeys", "Resource": "*"},
+        {"Effect": "Deny", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}]}],
+    "stranger": [],
 }
 
 
@@ -47,7 +59,8 @@ def secret_key(who):
 
 def write_accounts(path):
     accounts = [{"account": account, "access_key_id": access_key(who), "secret_access_key": secret_key(who),
-                 "principal": principal} for who, (account, principal) in PEOPLE.items()]
+                 "principal": principal, **({"identity_policies": POLICIES[who]} if who in POLICIES else {})}
+                for who, (account, principal) in PEOPLE.items()]
     path.write_text(json.dumps({"accounts": accounts}))
     path.chmod(0o600)
     return path
