@@ -71,6 +71,7 @@ struct result admin_create_org(struct call *c);
 struct result admin_list_orgs(struct call *c);
 struct result admin_get_org(struct call *c);
 struct result admin_change_org(struct call *c);
+struct result admin_delete_org(struct call *c);
 struct result admin_add_api_key(struct call *c);
 struct result admin_check_key(struct call *c);
 struct result admin_get_region(struct call *c);

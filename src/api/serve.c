@@ -18,6 +18,7 @@ const struct router_route api_routes[] = {
     {"GET", "/v1/admin/orgs", ROUTER_OPERATOR, admin_list_orgs},
     {"GET", "/v1/admin/orgs/{}", ROUTER_OPERATOR, admin_get_org},
     {"PATCH", "/v1/admin/orgs/{}", ROUTER_OPERATOR, admin_change_org},
+    {"DELETE", "/v1/admin/orgs/{}", ROUTER_OPERATOR, admin_delete_org},
     {"POST", "/v1/admin/orgs/{}/api-keys", ROUTER_OPERATOR, admin_add_api_key},
     {"GET", "/v1/admin/orgs/{}/events", ROUTER_OPERATOR, admin_list_events},
     {"GET", "/v1/admin/orgs/{}/regions", ROUTER_OPERATOR, admin_list_regions},

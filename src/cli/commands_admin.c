@@ -113,6 +113,24 @@ static struct result run_org_show(const struct args *a) {
     return print_one(a, "GET", path);
 }
 
+static struct result run_org_delete(const struct args *a) {
+    const char *name = a->positional[0], *confirmed = args_get(a, "--confirm");
+    CHECK(confirmed && strcmp(confirmed, name) == 0, ERR_INVALID,
+          "this deletes every data key of '%s', and with them all of its data, for ever; repeat its name: --confirm %s",
+          name, name);
+    AUTO_FREE char *path = path_of("/v1/admin/orgs/$1", name, "");
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "DELETE", path, NULL, &answer, &printed));
+    if (printed) return OK;
+    const json_t *remains = json_object_get(json_object_get(answer.body, "data"), "remains");
+    printf("deleted: %s\n", name);
+    size_t i;
+    json_t *what;
+    json_array_foreach(remains, i, what) printf("remains: %s\n", json_string_value(what));
+    return OK;
+}
+
 static struct result run_org_api_key(const struct args *a) {
     AUTO_FREE char *path = path_of("/v1/admin/orgs/$1/api-keys", a->positional[0], "");
     return print_one(a, "POST", path);
@@ -223,6 +241,10 @@ const struct command admin_commands[] = {
      false, run_org_create},
     {"org list", "", "Lists the organizations.", NONE, false, run_org_list},
     {"org show", "NAME", "Shows an organization with the state of its key in each region.", NONE, false, run_org_show},
+    {"org delete", "NAME",
+     "Deletes an organization for good: its data keys first (what was encrypted can then never be read again), then "
+     "the rest.",
+     (const struct args_option[]){{"--confirm", "NAME", "the name once more", NULL}, END}, false, run_org_delete},
     {"org api-key", "NAME", "Makes a further API key for an organization.", NONE, false, run_org_api_key},
     {"org events", "NAME", "Lists what happened to an organization's key, newest first.", NONE, false, run_org_events},
     {"region list", "ORG", "Lists the regions of an organization with the state of its key there.", NONE, false,

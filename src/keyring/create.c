@@ -363,6 +363,12 @@ static void submit(struct keyring *k, struct api_call call, const json_t *messag
     pool_submit(c->region->pool, &c->job, true);
 }
 
+bool create_is_under_way(const struct keyring *k, const char *org) {
+    for (const struct create_job *c = k->creating; c; c = c->next)
+        if (strcmp(c->org, org) == 0) return true;
+    return false;
+}
+
 void create_org(struct keyring *k, struct api_call call, const json_t *message) {
     submit(k, call, message, CREATE_ORG);
 }

@@ -78,6 +78,7 @@ struct unit {
     struct ring_place place;
     struct ring ring;
     bool is_loaded;
+    bool is_retired; /* its organization was deleted: whatever still arrives for it changes nothing */
     struct lease_machine lease;
 
     char *reason, *aws_error; /* aws_error NULL: none */
@@ -149,6 +150,8 @@ void unit_persist(struct unit *u, bool is_urgent);
 /* The api acknowledged pushes up to some number. */
 void unit_acked(struct unit *u);
 void unit_recheck(struct unit *u, struct api_call call);
+/* Its organization is being deleted: no lease, and never one again; whoever waits is told. */
+void unit_retire(struct unit *u);
 /* The operator asks for recovery: answered once there is a lease for it, or the key failed its checks. Asked again
  * meanwhile, it joins. CONFLICT unless PAUSED or RECOVERING; then nothing is answered. */
 struct result unit_recover(struct unit *u, struct api_call call, const char *actor);
@@ -235,8 +238,17 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
 /* ---- create.c ---- */
 
 void create_org(struct keyring *k, struct api_call call, const json_t *message);
+/* Is this organization, or a region of it, being created? */
+bool create_is_under_way(const struct keyring *k, const char *org);
 /* A further region of an organization, under the replica of its key there. */
 void create_region(struct keyring *k, struct api_call call, const json_t *message);
 void create_check_key(struct keyring *k, struct api_call call, const json_t *message);
+
+/* ---- delete.c ---- */
+
+/* Ends an organization for good and answers the call; see the file. */
+void delete_org(struct keyring *k, struct api_call call, const char *org, const char *actor);
+/* Removes what a deletion that was cut off left in the stores. Before the loop runs. */
+void delete_sweep(struct keyring *k);
 
 #endif

@@ -83,6 +83,7 @@ static struct result set_up(struct keyring *k, const char *config_file) {
     AUTO_FREE char *path = str_format("%s/registry.db", config->data);
     TRY(registry_open(path, &k->registry));
     TRY(open_regions(k, http));
+    delete_sweep(k);
     TRY(load_units(k));
     TRY(supervisor_link_new(k, SUPERVISOR_FD, &k->supervisor));
     AUTO_FREE char *socket = str_format("%s/keyring.sock", run);

@@ -100,6 +100,19 @@ static struct result meter(struct keyring *k, struct api_call call, const json_t
     return OK;
 }
 
+static struct result delete (struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "actor", NULL};
+    const char *org, *actor;
+    TRY(json_only(message, allowed));
+    TRY(json_get_str(message, "org", &org));
+    TRY(json_get_str(message, "actor", &actor));
+    CHECK(org[0] == 'o' && strlen(org) == REGISTRY_ID_BYTES - 1 && strspn(org + 1, "0123456789abcdef") == 20,
+          ERR_INVALID, "an organization's id is 'o' and 20 hexadecimal digits");
+    CHECK(!create_is_under_way(k, org), ERR_CONFLICT, "a region is being added to this organization right now");
+    delete_org(k, call, org, actor);
+    return OK;
+}
+
 static struct result kill_engine(struct keyring *k, struct api_call call, const json_t *message) {
     static const char *const allowed[] = {"id", "op", "org", "region", "epoch", NULL};
     struct unit *u;
@@ -133,7 +146,7 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
     } table[] = {
         {"hello", hello},         {"activate", activate},   {"recheck", recheck},       {"kill_engine", kill_engine},
         {"create_org", create},   {"check_key", check_key}, {"add_region", add_region}, {"recover", recover},
-        {"recovered", recovered}, {"meter", meter}};
+        {"recovered", recovered}, {"meter", meter},         {"delete_org", delete}};
     struct api_call call = {.connection = connection};
     const char *op = "";
     struct result r = json_get_int(message, "id", 0, INT64_MAX, &call.id);

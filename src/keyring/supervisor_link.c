@@ -60,7 +60,7 @@ static struct result handle(struct keyring *k, struct ipc_message *m) {
     TRY(json_get_str(j, "region", &region));
     if (strcmp(op, "ended") == 0) return OK;
     struct unit *u = keyring_find_unit(k, org, region);
-    CHECK(u, ERR_NOT_FOUND, "it speaks of an unknown organization %.40s", org);
+    if (!u) return OK; /* it was deleted meanwhile, and its processes have been ended */
     TRY(json_get_int(j, "epoch", 0, INT64_MAX, &epoch));
     if (strcmp(op, "started") == 0) return handle_started(u, j, epoch, true, m);
     if (strcmp(op, "engine_started") == 0) return handle_started(u, j, epoch, false, m);

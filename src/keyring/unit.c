@@ -107,6 +107,7 @@ static void persist_done(struct job *j) {
 }
 
 void unit_persist(struct unit *u, bool is_urgent) {
+    if (u->is_retired) return;
     if (u->persist_in_flight) {
         u->persist_again = true;
         return;
@@ -243,6 +244,7 @@ static void on_changed(struct unit *u) {
 }
 
 void unit_obey(struct unit *u, struct lease_orders orders) {
+    if (u->is_retired) return;
     switch (orders.event) {
     case LEASE_SAME:
         break;
@@ -374,6 +376,27 @@ static int64_t rechecks_tick(struct unit *u, int64_t now_ns) {
         mem_free(r);
     }
     return wake;
+}
+
+void unit_retire(struct unit *u) {
+    if (u->ending == ENDING_ACKS) u->k->acks_awaited--;
+    u->ending = ENDING_NONE;
+    u->resume = false;
+    /* Only the texts and the lease: what is on its way finds a unit that does nothing any more. */
+    u->lease.phase = LEASE_UNAVAILABLE;
+    u->lease.cause = LEASE_DESTROYED;
+    u->lease.expiry_ns = 0;
+    u->lease.generation++;
+    set_text(&u->reason, "the organization was deleted");
+    u->since_ms = clock_unix_ms();
+    api_push_state(u->k, u);
+    while (u->rechecks) {
+        struct recheck *r = u->rechecks;
+        u->rechecks = r->next;
+        api_fail(u->k, r->call, "NOT_FOUND", u->reason, r->checks, NULL);
+        if (r->is_answered) mem_free(r); /* else its job still writes to it */
+    }
+    u->is_retired = true;
 }
 
 /* ---- The clock ---- */

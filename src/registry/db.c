@@ -131,6 +131,13 @@ void *db_grow(void **items, size_t *count, size_t item_bytes) {
     return (uint8_t *)*items + n * item_bytes;
 }
 
+struct result db_forget_log(struct registry *r) {
+    pthread_mutex_lock(&r->lock);
+    struct result done = db_exec(r, "PRAGMA wal_checkpoint(TRUNCATE)", "emptying the log");
+    pthread_mutex_unlock(&r->lock);
+    return done.code == ERR_BUSY ? OK : done;
+}
+
 static struct result begin(struct registry *r, struct db_tx *tx, const char *sql) {
     pthread_mutex_lock(&r->lock);
     tx->r = r; /* from here on db_end unlocks */

@@ -37,6 +37,9 @@ struct result db_next(struct registry *r, sqlite3_stmt *s, bool *ret_row);
 struct result db_run(struct registry *r, const char *sql, const char *types, ...);
 /* The number of rows the last statement changed. */
 int db_changes(struct registry *r);
+/* Moves everything from the write-ahead log into the file and empties the log. Best effort: a reader may be in the way,
+ * then the next one does it. */
+struct result db_forget_log(struct registry *r);
 /* A result code of SQLite as ours. */
 struct result db_fail(struct registry *r, int code, const char *what);
 

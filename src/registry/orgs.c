@@ -160,6 +160,37 @@ struct result registry_set_display_name(struct registry *r, const char *id, cons
     return db_commit(&tx);
 }
 
+struct result registry_delete_org(struct registry *r, const char *id, const char *actor) {
+    /* What refers before what is referred to; the link last: the triggers keep it while the organization exists. */
+    static const char *const steps[] = {
+        "DELETE FROM collections WHERE org = ?1", "DELETE FROM workspaces WHERE org = ?1",
+        "DELETE FROM api_keys WHERE org = ?1",    "DELETE FROM wrapped_keys WHERE org = ?1",
+        "DELETE FROM org_regions WHERE org = ?1", "DELETE FROM organizations WHERE id = ?1",
+        "DELETE FROM key_links WHERE org = ?1",
+    };
+    {
+        DB_TX(tx);
+        TRY(db_begin_write(r, &tx));
+        TRY(rows_require_org(r, id));
+        AUTO_FREE char *org = str_dup(id), *by = str_dup(actor), *kind = str_dup("org.deleted");
+        AUTO_FREE char *reason = str_dup("every wrapped data key was deleted with it");
+        struct registry_event e = {.org = org, .kind = kind, .reason = reason, .actor = by};
+        TRY(rows_add_event(r, &e));
+        for (size_t i = 0; i < ARRAY_LEN(steps); i++)
+            TRY(db_run(r, steps[i], "t", id));
+        TRY(db_commit(&tx));
+    }
+    return db_forget_log(r); /* the log of changes may still hold what was deleted */
+}
+
+struct result registry_is_retired(struct registry *r, const char *id, bool *ret) {
+    DB_TX(tx);
+    TRY(db_begin_read(r, &tx));
+    DB_STATEMENT(s);
+    TRY(db_prepare(r, &s, "SELECT 1 FROM retired_orgs WHERE id = ?1", "t", id));
+    return db_next(r, s, ret);
+}
+
 /* ---- API keys ---- */
 
 void registry_api_key_done(struct registry_api_key *k) {

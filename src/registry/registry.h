@@ -101,6 +101,12 @@ struct result registry_list_orgs(struct registry *r, struct registry_orgs *ret);
 struct result registry_set_display_name(struct registry *r, const char *id, const char *display_name,
                                         const char *actor);
 
+/* Everything of an organization but its history, which an event "org.deleted" ends: its id is never used again. All or
+ * nothing. NOT_FOUND. */
+struct result registry_delete_org(struct registry *r, const char *id, const char *actor);
+/* Is this the id of an organization that was deleted? */
+struct result registry_is_retired(struct registry *r, const char *id, bool *ret);
+
 /* One (organization, region), with its persisted state. state, cause: as the encryption state of the REST interface;
  * cause, aws_error NULL if none. */
 struct registry_region {

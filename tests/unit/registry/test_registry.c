@@ -420,6 +420,29 @@ static void recoveries_are_remembered_and_go_with_their_collection(void **state)
     ASSERT_ERR(NOT_FOUND, registry_set_recovery(p->r, id, &v));
 }
 
+static void a_deleted_organization_leaves_its_history_only(void **state) {
+    struct place *p = *state;
+    ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
+    bool is_retired = true;
+    ASSERT_OK(registry_is_retired(p->r, ORG, &is_retired));
+    assert_false(is_retired);
+    ASSERT_OK(registry_delete_org(p->r, ORG, "operator"));
+    ASSERT_ERR(NOT_FOUND, registry_delete_org(p->r, ORG, "operator"));
+    ASSERT_OK(registry_is_retired(p->r, ORG, &is_retired));
+    assert_true(is_retired);
+    AUTO(registry_org_done) struct registry_org org = {0};
+    ASSERT_ERR(NOT_FOUND, registry_get_org(p->r, ORG, &org));
+    AUTO(registry_wrapped_keys_done) struct registry_wrapped_keys keys = {0};
+    ASSERT_OK(registry_list_wrapped_keys(p->r, ORG, "us-west-2", &keys));
+    assert_int_equal(keys.count, 0);
+    AUTO(registry_events_done) struct registry_events events = {0};
+    ASSERT_OK(registry_list_events(p->r, ORG, 0, 10, &events));
+    assert_string_equal(events.items[0].kind, "org.deleted");
+    /* Its id is never used again; its name may be. */
+    assert_true(is_err(create(p->r, ORG, "other", REGISTRY_CUSTOMER, HASH)));
+    ASSERT_OK(create(p->r, ORG2, "acme", REGISTRY_CUSTOMER, HASH));
+}
+
 static void ids_look_as_they_should(void **state) {
     char a[REGISTRY_ID_BYTES], b[REGISTRY_ID_BYTES];
     ASSERT_OK(registry_new_id('o', a));
@@ -444,6 +467,7 @@ static const struct CMUnitTest tests[] = {
     IN_PLACE(a_newer_or_changed_file_is_refused),
     IN_PLACE(a_file_of_version_1_is_brought_up_to_date),
     IN_PLACE(regions_are_added),
+    IN_PLACE(a_deleted_organization_leaves_its_history_only),
     IN_PLACE(recoveries_are_remembered_and_go_with_their_collection),
     cmocka_unit_test(ids_look_as_they_should),
 };
