@@ -33,7 +33,7 @@ struct config {
     char *api_tls_cert, *api_tls_key;         /* PEM files; both or none */
     char *aws_credentials_file, *aws_profile; /* NULL: the environment */
     char *operator_token_file;                /* holds the operator's token (serve); NULL in dev */
-    int64_t dev_port_base;
+    int64_t dev_port_base, dev_kms_day_ms;
     char *kms_endpoint;                      /* for every region that names none of its own */
     char *webhook_url, *webhook_secret_file; /* NULL: none */
     char *log_level;                         /* debug, info, warn, error */

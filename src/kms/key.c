@@ -45,6 +45,10 @@ bool kmsd_key_is_primary(const struct kmsd_key *k) {
     return k->family.multi_region && strcmp(k->family.primary_region, k->region) == 0;
 }
 
+bool kmsd_key_decides(const struct kmsd_key *k) {
+    return !k->family.multi_region || kmsd_key_is_primary(k);
+}
+
 const struct kmsd_material *kmsd_key_current(const struct kmsd_key *k) {
     return &k->family.materials[k->family.material_count - 1];
 }
@@ -72,6 +76,11 @@ const char *kmsd_key_state_name(enum kmsd_key_state s) {
         return "PendingReplicaDeletion";
     }
     return "Unavailable";
+}
+
+int64_t kmsd_key_next_rotation_ms(const struct kmsd_key *k, int64_t day_ms) {
+    if (!k->family.rotates || k->state.pending_days > 0) return 0;
+    return k->family.rotation_since_ms + (int64_t)k->family.rotation_days * day_ms;
 }
 
 static bool has_replicas(const struct kmsd_key *k) {

@@ -17,6 +17,8 @@
 enum {
     KMSD_GENERATION_BYTES = 33, /* 32 hex digits: one existence of a key in a region */
     KMSD_MATERIAL_ID_CHARS = 64,
+    KMSD_MIN_ROTATION_DAYS = 90,
+    KMSD_MAX_ROTATION_DAYS = 2560,
     KMSD_CREATING_MS = 2000, /* how long a new replica is Creating */
     KMSD_MAX_FILE_BYTES = 4 << 20
 };
@@ -34,8 +36,15 @@ void kmsd_state_copy(const struct kmsd_state *from, struct kmsd_state *to);
 json_t *kmsd_state_to_json(const struct kmsd_state *s);
 struct result kmsd_state_from_json(const json_t *j, struct kmsd_state *ret);
 
+enum kmsd_rotation {
+    KMSD_ROTATION_NONE, /* the material the key was made with */
+    KMSD_ROTATION_AUTOMATIC,
+    KMSD_ROTATION_ON_DEMAND
+};
+
 struct kmsd_material {
     char id[KMSD_MATERIAL_ID_CHARS + 1]; /* lower-case hex */
+    enum kmsd_rotation rotation;         /* what brought it */
     int64_t created_ms;
     uint8_t wrapped[KMSD_WRAPPED_BYTES];
 };
@@ -54,8 +63,11 @@ struct kmsd_family {
     struct kmsd_related *related;          /* Multi-Region: the primary first, then replicas by age */
     size_t related_count;
     int64_t replicas_gone_ms; /* when the last replica was deleted; 0: never */
+    bool rotates;             /* automatically, rotation_days after rotation_since_ms */
+    unsigned rotation_days;
+    int64_t rotation_since_ms; /* when it was switched on, or last happened */
     struct kmsd_material *materials;
-    size_t material_count; /* the last one is current */
+    size_t material_count; /* the last one is current; none is ever removed */
 };
 void kmsd_family_done(struct kmsd_family *f); /* accepts zeroed */
 void kmsd_family_copy(const struct kmsd_family *from, struct kmsd_family *to);
@@ -92,6 +104,8 @@ static inline void kmsd_key_unref_auto(struct kmsd_key **k) {
 /* The ARN that this key has in another region. */
 void kmsd_key_arn_in(const struct kmsd_family *f, const char *region, char ret[static ARN_KMS_KEY_BYTES]);
 bool kmsd_key_is_primary(const struct kmsd_key *k);
+/* Does this region decide about the family: a single-Region key, or the primary? */
+bool kmsd_key_decides(const struct kmsd_key *k);
 const struct kmsd_material *kmsd_key_current(const struct kmsd_key *k);
 const struct kmsd_material *kmsd_key_material(const struct kmsd_key *k,
                                               const uint8_t id[static KMSD_MATERIAL_ID_BYTES]); /* NULL: not there */
@@ -107,6 +121,8 @@ const char *kmsd_key_state_name(enum kmsd_key_state s); /* "PendingDeletion" */
 enum kmsd_key_state kmsd_key_state_at(const struct kmsd_key *k, int64_t now_ms);
 /* When the key will be deleted; 0: no date is set (yet). day_ms: the length of a day of the waiting period. */
 int64_t kmsd_key_deletion_ms(const struct kmsd_key *k, int64_t day_ms);
+/* When automatic rotation comes next; 0: it is off, or the key's deletion is scheduled. */
+int64_t kmsd_key_next_rotation_ms(const struct kmsd_key *k, int64_t day_ms);
 
 /* "mrk-" and 32 hex digits, or a UUID? */
 bool kmsd_is_key_id(const char *text);

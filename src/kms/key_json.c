@@ -77,21 +77,37 @@ void kmsd_family_copy(const struct kmsd_family *from, struct kmsd_family *to) {
     to->materials = mem_dup(from->materials, from->material_count * sizeof *from->materials);
 }
 
+static const char *const rotation_names[] = {"NONE", "AUTOMATIC", "ON_DEMAND"};
+
+static struct result rotation_from_json(const json_t *j, enum kmsd_rotation *ret) {
+    const char *name = rotation_names[0];
+    TRY(json_opt_str(j, "rotation", &name)); // files of before there was rotation have none
+    for (size_t i = 0; i < ARRAY_LEN(rotation_names); i++)
+        if (strcmp(rotation_names[i], name) == 0) {
+            *ret = (enum kmsd_rotation)i;
+            return OK;
+        }
+    FAIL(ERR_INVALID, "'rotation' is '%.32s'", name);
+}
+
 json_t *kmsd_family_to_json(const struct kmsd_family *f) {
     json_t *materials = json_array(), *related = json_array();
     for (size_t i = 0; i < f->material_count; i++) {
         BUF_AUTO(wrapped, 4 * KMSD_WRAPPED_BYTES);
         base64_encode(slice_make(f->materials[i].wrapped, KMSD_WRAPPED_BYTES), &wrapped);
         json_array_append_new(materials,
-                              json_pack("{s:s, s:I, s:s}", "id", f->materials[i].id, "created_ms",
-                                        (json_int_t)f->materials[i].created_ms, "wrapped", buf_str(&wrapped)));
+                              json_pack("{s:s, s:I, s:s, s:s}", "id", f->materials[i].id, "created_ms",
+                                        (json_int_t)f->materials[i].created_ms, "rotation",
+                                        rotation_names[f->materials[i].rotation], "wrapped", buf_str(&wrapped)));
     }
     for (size_t i = 0; i < f->related_count; i++)
         json_array_append_new(related, json_pack("{s:s, s:o}", "region", f->related[i].region, "initial",
                                                  kmsd_state_to_json(&f->related[i].initial)));
-    return json_pack("{s:s, s:s, s:b, s:s, s:o, s:I, s:o}", "id", f->id, "account", f->account, "multi_region",
-                     f->multi_region, "primary_region", f->primary_region, "related", related, "replicas_gone_ms",
-                     (json_int_t)f->replicas_gone_ms, "materials", materials);
+    return json_pack("{s:s, s:s, s:b, s:s, s:o, s:I, s:b, s:I, s:I, s:o}", "id", f->id, "account", f->account,
+                     "multi_region", f->multi_region, "primary_region", f->primary_region, "related", related,
+                     "replicas_gone_ms", (json_int_t)f->replicas_gone_ms, "rotates", f->rotates, "rotation_days",
+                     (json_int_t)f->rotation_days, "rotation_since_ms", (json_int_t)f->rotation_since_ms, "materials",
+                     materials);
 }
 
 static struct result material_from_json(const json_t *j, struct kmsd_material *ret) {
@@ -99,6 +115,7 @@ static struct result material_from_json(const json_t *j, struct kmsd_material *r
     TRY(copy_text(j, "id", ret->id, sizeof ret->id));
     TRY(json_get_int(j, "created_ms", 0, INT64_MAX, &ret->created_ms));
     TRY(json_get_str(j, "wrapped", &wrapped));
+    TRY(rotation_from_json(j, &ret->rotation));
     BUF_AUTO(bytes, KMSD_WRAPPED_BYTES + 1);
     TRY(base64_decode(slice_str(wrapped), &bytes));
     CHECK(bytes.len == KMSD_WRAPPED_BYTES && strlen(ret->id) == KMSD_MATERIAL_ID_CHARS, ERR_INVALID,
@@ -114,6 +131,15 @@ static struct result related_from_json(const json_t *j, struct kmsd_related *ret
     return kmsd_state_from_json(initial, &ret->initial);
 }
 
+static struct result schedule_from_json(const json_t *j, struct kmsd_family *ret) {
+    int64_t days = 0;
+    TRY(json_opt_bool(j, "rotates", &ret->rotates));
+    TRY(json_opt_int(j, "rotation_days", 0, KMSD_MAX_ROTATION_DAYS, &days));
+    TRY(json_opt_int(j, "rotation_since_ms", 0, INT64_MAX / 2, &ret->rotation_since_ms));
+    ret->rotation_days = (unsigned)days;
+    return OK;
+}
+
 struct result kmsd_family_from_json(const json_t *j, struct kmsd_family *ret) {
     AUTO(kmsd_family_done) struct kmsd_family f = {0};
     json_t *materials = NULL, *related = NULL;
@@ -121,6 +147,7 @@ struct result kmsd_family_from_json(const json_t *j, struct kmsd_family *ret) {
     TRY(copy_text(j, "account", f.account, sizeof f.account));
     TRY(copy_text(j, "primary_region", f.primary_region, sizeof f.primary_region));
     TRY(json_get_int(j, "replicas_gone_ms", 0, INT64_MAX, &f.replicas_gone_ms));
+    TRY(schedule_from_json(j, &f));
     TRY(json_get_array(j, "materials", &materials));
     TRY(json_get_array(j, "related", &related));
     f.multi_region = kmsd_is_multi_region_id(f.id);

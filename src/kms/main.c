@@ -31,8 +31,8 @@ static const char help[] =
     "  --shared DIR       what the regions share of Multi-Region keys (default DIR/../shared)\n"
     "  --root-key FILE    the key all keys are wrapped under, shared by the regions, mode 0600\n"
     "                     (default DIR/../root.key, made if absent)\n"
-    "  --day-seconds N    length of a day of the waiting period before a deletion (default 86400;\n"
-    "                     for tests)\n"
+    "  --day-seconds N    length of a day of deletion windows and rotation periods (default 86400; for\n"
+    "                     tests, down to 0.001)\n"
     "  --tls-cert FILE, --tls-key FILE\n"
     "                     PEM files: serve HTTPS\n"
     "  --log-level LEVEL  debug, info, warn or error (default info); the log goes to stderr\n"
@@ -68,6 +68,21 @@ static uint64_t number(const char *option, const char *text, uint64_t max) {
     if (is_err(slice_to_u64(slice_str(text), max, &value)))
         usage_error("%s: '%s' is not a number up to %llu", option, text, (unsigned long long)max);
     return value;
+}
+
+/* Seconds with up to three decimals. */
+static int64_t read_day(const char *text) {
+    const char *point = strchr(text, '.');
+    AUTO_FREE char *whole = point != NULL ? str_ndup(text, (size_t)(point - text)) : str_dup(text);
+    size_t decimals = point != NULL ? strlen(point + 1) : 0;
+    if (decimals > 3) usage_error("--day-seconds: '%s' has more than three decimals", text);
+    uint64_t ms = number("--day-seconds", whole, 86400) * 1000;
+    if (point != NULL) {
+        AUTO_FREE char *part = str_format("1%s%.*s", point + 1, (int)(3 - decimals), "000");
+        ms += number("--day-seconds", part, 1999) - 1000; // the 1 keeps zeros in front from being refused
+    }
+    if (ms == 0) usage_error("--day-seconds: a day can't be shorter than 0.001 seconds");
+    return (int64_t)ms;
 }
 
 static void read_listen(const char *text, struct settings *s) {
@@ -158,7 +173,7 @@ static void read_arguments(int argc, char **argv, struct settings *s) {
             s->store.root_key_file = optarg;
             break;
         case DAY:
-            s->store.day_ms = (int64_t)number("--day-seconds", optarg, 86400) * 1000;
+            s->store.day_ms = read_day(optarg);
             break;
         case CERT:
             s->tls_cert = optarg;

@@ -27,5 +27,10 @@ struct result kmsd_encrypt(struct kmsd_call *c);
 struct result kmsd_decrypt(struct kmsd_call *c);
 struct result kmsd_generate_data_key(struct kmsd_call *c);
 struct result kmsd_generate_data_key_without_plaintext(struct kmsd_call *c);
+struct result kmsd_enable_key_rotation(struct kmsd_call *c);
+struct result kmsd_disable_key_rotation(struct kmsd_call *c);
+struct result kmsd_get_key_rotation_status(struct kmsd_call *c);
+struct result kmsd_rotate_key_on_demand(struct kmsd_call *c);
+struct result kmsd_list_key_rotations(struct kmsd_call *c);
 
 #endif

@@ -182,18 +182,18 @@ static struct result begin_state(struct kmsd_state *state, int64_t now_ms) {
     return OK;
 }
 
-static struct result make_material(struct kmsd_store *s, struct kmsd_family *family, int64_t now_ms) {
-    family->materials = mem_alloc_array(1, sizeof *family->materials);
-    struct kmsd_material *m = &family->materials[0];
-    m->created_ms = now_ms;
-    TRY(kmsd_random_hex(KMSD_MATERIAL_ID_BYTES, m->id));
+struct result kmsd_store_add_material(struct kmsd_store *s, struct kmsd_family *draft, enum kmsd_rotation rotation,
+                                      int64_t now_ms) {
+    struct kmsd_material m = {.created_ms = now_ms, .rotation = rotation};
+    TRY(kmsd_random_hex(KMSD_MATERIAL_ID_BYTES, m.id));
     BUF_AUTO(bound_to, 256);
-    kmsd_family_bound_to(family, m, &bound_to);
+    kmsd_family_bound_to(draft, &m, &bound_to);
     TRY(buf_check(&bound_to));
     SECRET_AUTO(material);
     TRY(secret_random(KEY_BYTES, &material));
-    TRY(kmsd_wrap(secret_view(&s->files.root_key), buf_slice(&bound_to), secret_view(&material), m->wrapped));
-    family->material_count = 1;
+    TRY(kmsd_wrap(secret_view(&s->files.root_key), buf_slice(&bound_to), secret_view(&material), m.wrapped));
+    draft->materials = mem_resize(draft->materials, (draft->material_count + 1) * sizeof m);
+    draft->materials[draft->material_count++] = m;
     return OK;
 }
 
@@ -215,7 +215,7 @@ struct result kmsd_store_create(struct kmsd_store *s, const char *account, bool 
     snprintf(family.primary_region, sizeof family.primary_region, "%s", s->files.region);
     TRY(kmsd_key_id_new(multi_region, family.id));
     TRY(begin_state(&own, now_ms));
-    TRY(make_material(s, &family, now_ms));
+    TRY(kmsd_store_add_material(s, &family, KMSD_ROTATION_NONE, now_ms));
     if (multi_region) add_region(&family, s->files.region, &own);
     TRY(kmsd_key_new(s->files.region, &family, &own, &key));
     HOLD(&s->changing);
@@ -247,6 +247,34 @@ struct result kmsd_store_change(struct kmsd_store *s, const char *key_id, int64_
     key->shared_mark = old->shared_mark;
     TRY(kmsd_files_write_own(&s->files, &key->family, &key->state));
     table_put(s, key);
+    if (ret != NULL) *ret = TAKE(key);
+    return OK;
+}
+
+struct result kmsd_store_change_family(struct kmsd_store *s, const char *key_id, int64_t now_ms,
+                                       struct result (*change)(struct kmsd_store *s, const struct kmsd_key *key,
+                                                               struct kmsd_family *draft, void *arg),
+                                       void *arg, struct kmsd_key **ret) {
+    AUTO(kmsd_files_unlock) int shared_lock = -1;
+    bool multi_region = kmsd_is_multi_region_id(key_id);
+    if (multi_region) TRY(kmsd_files_lock(&s->files, &shared_lock));
+    HOLD(&s->changing);
+    AUTO(kmsd_key_unref_auto) struct kmsd_key *old = NULL, *key = NULL;
+    TRY(find_held(s, key_id, &old));
+    CHECK(!is_gone(s, old, now_ms), ERR_NOT_FOUND, "no key %s", key_id);
+    AUTO(kmsd_family_done) struct kmsd_family family = {0};
+    kmsd_family_copy(&old->family, &family);
+    TRY(change(s, old, &family, arg));
+    if (multi_region) {
+        TRY(kmsd_files_write_family(&s->files, &family));
+        TRY(read_multi_region(s, key_id, &key));
+    } else {
+        AUTO(kmsd_state_done) struct kmsd_state state = {0};
+        kmsd_state_copy(&old->state, &state);
+        TRY(kmsd_key_new(s->files.region, &family, &state, &key));
+        TRY(kmsd_files_write_own(&s->files, &key->family, &key->state));
+        table_put(s, key);
+    }
     if (ret != NULL) *ret = TAKE(key);
     return OK;
 }
@@ -343,14 +371,27 @@ static struct result delete_key(struct kmsd_store *s, const char *id, int64_t no
     return OK;
 }
 
-void kmsd_store_sweep(struct kmsd_store *s, int64_t now_ms) {
-    size_t count = 0;
+/* The ids of the keys that `is_due` picks; *ret_count of them. */
+static struct kmsd_key_id *collect(struct kmsd_store *s,
+                                   bool (*is_due)(const struct kmsd_store *, const struct kmsd_key *, int64_t),
+                                   int64_t now_ms, size_t *ret_count) {
+    *ret_count = 0;
     pthread_rwlock_rdlock(&s->table_lock);
-    AUTO_FREE struct kmsd_key_id *due = mem_alloc_array(s->count, sizeof *due);
+    struct kmsd_key_id *due = mem_alloc_array(s->count, sizeof *due);
     for (size_t i = 0; i < s->count; i++)
-        if (s->keys[i]->state.pending_days > 0)
-            snprintf(due[count++].text, sizeof due[0].text, "%s", s->keys[i]->family.id);
+        if (is_due(s, s->keys[i], now_ms))
+            snprintf(due[(*ret_count)++].text, sizeof due[0].text, "%s", s->keys[i]->family.id);
     pthread_rwlock_unlock(&s->table_lock);
+    return due;
+}
+
+static bool awaits_deletion(const struct kmsd_store *s, const struct kmsd_key *k, int64_t now_ms) {
+    return k->state.pending_days > 0;
+}
+
+static void sweep_deletions(struct kmsd_store *s, int64_t now_ms) {
+    size_t count = 0;
+    AUTO_FREE struct kmsd_key_id *due = collect(s, awaits_deletion, now_ms, &count);
     for (size_t i = 0; i < count; i++) {
         AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
         struct result r = kmsd_store_find(s, due[i].text, now_ms, &k); // also reads that replicas are gone
@@ -359,6 +400,39 @@ void kmsd_store_sweep(struct kmsd_store *s, int64_t now_ms) {
         if (is_err(r) && r.code != ERR_NOT_FOUND)
             log_error("key.delete_failed", KV("key_id", due[i].text), KV("why", err_detail()));
     }
+}
+
+/* --- Automatic rotation: by the region that decides, and only while the key is enabled there. A region that became
+ * the primary without a call of its own learns it when the key is next used. --- */
+
+static bool awaits_rotation(const struct kmsd_store *s, const struct kmsd_key *k, int64_t now_ms) {
+    int64_t next_ms = kmsd_key_next_rotation_ms(k, s->day_ms);
+    return next_ms > 0 && next_ms <= now_ms && k->state.enabled && kmsd_key_decides(k);
+}
+
+static struct result rotate_if_due(struct kmsd_store *s, const struct kmsd_key *key, struct kmsd_family *draft,
+                                   void *arg) {
+    int64_t now_ms = *(const int64_t *)arg;
+    CHECK(awaits_rotation(s, key, now_ms), ERR_NOT_FOUND, "not due any more");
+    draft->rotation_since_ms = now_ms;
+    return kmsd_store_add_material(s, draft, KMSD_ROTATION_AUTOMATIC, now_ms);
+}
+
+static void sweep_rotations(struct kmsd_store *s, int64_t now_ms) {
+    size_t count = 0;
+    AUTO_FREE struct kmsd_key_id *due = collect(s, awaits_rotation, now_ms, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct result r = kmsd_store_change_family(s, due[i].text, now_ms, rotate_if_due, &now_ms, NULL);
+        if (is_ok(r))
+            log_info("key.rotated", KV("key_id", due[i].text));
+        else if (r.code != ERR_NOT_FOUND)
+            log_error("key.rotate_failed", KV("key_id", due[i].text), KV("why", err_detail()));
+    }
+}
+
+void kmsd_store_sweep(struct kmsd_store *s, int64_t now_ms) {
+    sweep_deletions(s, now_ms);
+    sweep_rotations(s, now_ms);
 }
 
 /* --- Material, opening, closing. --- */
@@ -372,9 +446,11 @@ struct result kmsd_store_material(struct kmsd_store *s, const struct kmsd_key *k
 }
 
 static struct result check_material(struct kmsd_store *s, const struct kmsd_key *k) {
-    SECRET_AUTO(material);
-    struct result r = kmsd_store_material(s, k, kmsd_key_current(k), &material);
-    CHECK(is_ok(r), ERR_CORRUPT, "the material of %s does not open: damaged, or of another root key", k->arn);
+    for (size_t i = 0; i < k->family.material_count; i++) {
+        SECRET_AUTO(material);
+        struct result r = kmsd_store_material(s, k, &k->family.materials[i], &material);
+        CHECK(is_ok(r), ERR_CORRUPT, "the material of %s does not open: damaged, or of another root key", k->arn);
+    }
     return OK;
 }
 

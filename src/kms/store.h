@@ -21,7 +21,7 @@ struct kmsd_store_options {
     const char *shared_dir;    /* NULL: DATA/../shared */
     const char *root_key_file; /* NULL: DATA/../root.key; made when absent and nothing is stored yet */
     const char *region;
-    int64_t day_ms; /* length of a day of the waiting period before a deletion; 0: a real day */
+    int64_t day_ms; /* length of a day of deletions and rotations; 0: a real day */
 };
 
 /* CONFLICT if another process serves data_dir, or it belongs to another region or root key; FORBIDDEN if others may
@@ -47,6 +47,15 @@ struct result kmsd_store_change(struct kmsd_store *s, const char *key_id, int64_
                                                         void *arg),
                                 void *arg, struct kmsd_key **ret);
 
+/* The same for what all regions of a key share, in the region that decides about it. */
+struct result kmsd_store_change_family(struct kmsd_store *s, const char *key_id, int64_t now_ms,
+                                       struct result (*change)(struct kmsd_store *s, const struct kmsd_key *key,
+                                                               struct kmsd_family *draft, void *arg),
+                                       void *arg, struct kmsd_key **ret);
+/* For such a change: fresh material becomes the current one. */
+struct result kmsd_store_add_material(struct kmsd_store *s, struct kmsd_family *draft, enum kmsd_rotation rotation,
+                                      int64_t now_ms);
+
 /* Adds a region to a Multi-Region key whose primary is here; `state` as in kmsd_store_create. *ret is the key as the
  * other region will see it. EXISTS if it has a key there; CONFLICT if the primary's deletion is scheduled. */
 struct result kmsd_store_replicate(struct kmsd_store *s, const char *key_id, const char *region, int64_t now_ms,
@@ -60,7 +69,8 @@ struct kmsd_key_id {
 struct result kmsd_store_list(struct kmsd_store *s, const char *account, const char *after, size_t max, int64_t now_ms,
                               struct kmsd_key_id **ret_ids, size_t *ret_count, bool *ret_more);
 
-/* Removes the keys whose deletion date has passed, their material with them. Call it every second or so. */
+/* Removes the keys whose deletion date has passed, their material with them, and rotates those whose time has come.
+ * Call it every second or so. */
 void kmsd_store_sweep(struct kmsd_store *s, int64_t now_ms);
 
 /* Unwraps a key's material. CORRUPT if it doesn't verify. The caller calls secret_done. */

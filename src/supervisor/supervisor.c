@@ -76,10 +76,12 @@ static struct result start_kms(void *arg, struct service *s, pid_t *ret_pid) {
     TRY(child_program("lockset-kms", &program));
     AUTO_FREE char *data = str_format("%s/kms/%s", v->config->data, region);
     AUTO_FREE char *listen = str_format("127.0.0.1:%u", v->dev.kms_port[s->index]);
+    AUTO_FREE char *day = str_format("%lld.%03lld", (long long)(v->config->dev_kms_day_ms / 1000),
+                                     (long long)(v->config->dev_kms_day_ms % 1000));
     TRY(file_make_dirs(data));
     struct child_spec spec = {.program = program,
                               .args = {"--data", data, "--listen", listen, "--region", region, "--accounts",
-                                       v->dev.accounts_file, "--die-with-parent"}};
+                                       v->dev.accounts_file, "--day-seconds", day, "--die-with-parent"}};
     return start_piped(s, &spec, ret_pid);
 }
 

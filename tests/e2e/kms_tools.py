@@ -122,6 +122,18 @@ class Kms:
         status, headers, answer = self.send(sign(self, operation, body, who, **changes))
         return status, headers, json.loads(answer) if answer else None
 
+    def ok(self, operation, who="customer", **members):
+        """The answer to a call that works; an empty body is None."""
+        status, _, answer = self.raw(operation, members, who)
+        assert status == 200, answer
+        return answer
+
+    def refuses(self, code, operation, who="customer", **members):
+        """The call is refused with this error type and status 400; returns the message, "" if there is none."""
+        status, _, answer = self.raw(operation, members, who)
+        assert (status, answer.get("__type")) == (400, code), (operation, members, answer)
+        return answer.get("message", answer.get("Message", ""))
+
     def send(self, request):
         prepared = request.prepare()
         plain = urllib.request.Request(prepared.url, data=prepared.body, headers=dict(prepared.headers),
