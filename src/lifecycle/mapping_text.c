@@ -109,8 +109,8 @@ static size_t find_end(const struct tokens *t, struct slice sql) {
 static struct result check_tokens(const struct tokens *t) {
     CHECK(t->count > 0, ERR_INVALID, "the field mapping is empty");
     for (size_t i = 0; i < t->count; i++) {
-        CHECK(t->items[i].kind != SQL_PARAM, ERR_INVALID, "a field mapping has no parameters: there is %.60s",
-              (const char *)t->items[i].text.data);
+        CHECK(t->items[i].kind != SQL_PARAM, ERR_INVALID, "a field mapping has no parameters: there is %.*s",
+              (int)(t->items[i].text.len < 60 ? t->items[i].text.len : 60), (const char *)t->items[i].text.data);
         CHECK(!is_mark(t, i, ";") || i + 1 == t->count || is_mark(t, i + 1, ";"), ERR_INVALID,
               "a field mapping is one statement: something stands behind the ';'");
     }

@@ -19,7 +19,6 @@ struct records {
     size_t seen;     /* bytes behind `taken` in which no end was found */
     bool is_ended, is_begun, skips_line;
     bool has_closed;      /* the array's ']' was seen */
-    bool is_over;         /* nothing further is a record */
     uint64_t blank_lines; /* before the first record */
     struct buf flaw;
 };
@@ -133,6 +132,7 @@ static bool next_line(struct records *r, struct record *ret) {
             len--;
         while (from < len && is_blank(s.data[from]))
             from++;
+        if (len - from > RECORDS_MAX_BYTES) return give_flaw(r, taken, "the line is longer than 10 MiB", ret);
         if (len > from) return give(r, from, len, taken, ret);
         take(r, taken);
     }
@@ -172,17 +172,16 @@ static size_t value_end(struct slice s) {
 
 /* Nothing behind it can be trusted. */
 static bool give_rest_as_flaw(struct records *r, const char *flaw, struct record *ret) {
-    r->is_over = true;
+    r->place.mode = RECORDS_OVER;
     r->place.number++;
     return give_flaw(r, rest(r).len, flaw, ret);
 }
 
 static bool next_value(struct records *r, struct record *ret) {
-    if (r->is_over) take(r, rest(r).len);
     skip_blanks(r, r->place.mode == RECORDS_ARRAY);
     struct slice s = rest(r);
     if (s.len == 0) {
-        if (r->is_ended && r->place.mode == RECORDS_ARRAY && !r->has_closed && !r->is_over) {
+        if (r->is_ended && r->place.mode == RECORDS_ARRAY && !r->has_closed) {
             return give_rest_as_flaw(r, "the array has no end: ']' is missing", ret);
         }
         return false;
@@ -202,6 +201,7 @@ static bool next_value(struct records *r, struct record *ret) {
         if (s.len >= 2 * r->seen) r->seen = s.len;
         return false;
     }
+    if (end > RECORDS_MAX_BYTES) return give_rest_as_flaw(r, "a value is longer than 10 MiB", ret);
     r->place.number++;
     return give(r, 0, end, end, ret);
 }
@@ -225,6 +225,8 @@ static bool next_row(struct records *r, struct record *ret) {
             continue;
         }
         r->place.number++;
+        if (taken > RECORDS_MAX_BYTES)
+            return give_flaw(r, taken, "the row is longer than 10 MiB: is a quote without its end?", ret);
         if (outcome == CSV_FLAW) return give_flaw(r, taken, csv_flaw(&r->csv), ret);
         *ret = (struct record){.document = csv_document(&r->csv), .number = r->place.number};
         take(r, taken);
@@ -303,6 +305,9 @@ bool records_next(struct records *r, struct record *ret) {
     case RECORDS_ARRAY:
     case RECORDS_OBJECTS:
         return next_value(r, ret);
+    case RECORDS_OVER:
+        take(r, rest(r).len);
+        return false;
     case RECORDS_UNKNOWN:
         break;
     }

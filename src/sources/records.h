@@ -17,6 +17,7 @@ enum records_mode {
     RECORDS_ARRAY,
     RECORDS_OBJECTS, /* objects over several lines */
     RECORDS_CSV,     /* a number is a row's, not counting the header */
+    RECORDS_OVER,    /* nothing further is a record */
 };
 
 /* How values of CSV are written. */

@@ -174,7 +174,7 @@ static struct result read_object(const json_t *o, struct s3_position *p) {
     int64_t mode, offset, number;
     TRY(json_get_str(object, "key", &key));
     TRY(json_get_str(object, "etag", &etag));
-    TRY(json_get_int(object, "mode", RECORDS_UNKNOWN, RECORDS_CSV, &mode));
+    TRY(json_get_int(object, "mode", RECORDS_UNKNOWN, RECORDS_OVER, &mode));
     TRY(json_get_int(object, "offset", 0, INT64_MAX, &offset));
     TRY(json_get_int(object, "number", 0, INT64_MAX, &number));
     CHECK(p->pending_count > 0 && p->pending[0] == s3_hash(key, etag), ERR_INVALID,
