@@ -1,10 +1,8 @@
 #include <string.h>
 
 #include "api/call.h"
-#include "aws/arn.h"
-#include "aws/key_policy.h"
 
-enum { EVENTS_DEFAULT = 100, EVENTS_MAX = 1000, MAX_POLICY_BYTES = 65536 };
+enum { EVENTS_DEFAULT = 100, EVENTS_MAX = 1000 };
 
 static json_t *text_or_null(const char *text) {
     return text && *text ? json_string(text) : json_null();
@@ -50,27 +48,6 @@ struct result admin_list_events(struct call *c) {
     json_t *data = json_array();
     for (size_t i = 0; i < list.count; i++)
         json_array_append_new(data, shape_event(&list.items[i]));
-    answer_json(c->http, 200, json_pack("{s:o}", "data", data));
-    return OK;
-}
-
-/* The document under its own name beside its parts: {"data":{"format","statement"|"policy",...}}. */
-struct result admin_key_policy(struct call *c) {
-    const char *format = http_query_param(c->http, "format"), *account = http_query_param(c->http, "account");
-    if (!format) format = "policy";
-    bool is_statement = strcmp(format, "statement") == 0;
-    CHECK(is_statement || strcmp(format, "policy") == 0, ERR_INVALID, "'format' must be statement or policy");
-    CHECK(!account || arn_is_account(slice_str(account)), ERR_INVALID,
-          "'account' must be 12 digits: the customer's AWS account");
-    struct key_policy_grant grant = {.service_account_id = c->api->config->service_account_id,
-                                     .customer_account_id = account,
-                                     .partition = arn_partition_of_region(slice_str(c->api->region))};
-    BUF_AUTO(text, MAX_POLICY_BYTES);
-    TRY(is_statement ? key_policy_statement(&grant, &text) : key_policy_document(&grant, &text));
-    JSON_AUTO(document);
-    TRY(json_parse_object(buf_slice(&text), &document));
-    json_t *data = json_pack("{s:s, s:s, s:O}", "format", format, "service_account_id",
-                             c->api->config->service_account_id, is_statement ? "statement" : "policy", document);
     answer_json(c->http, 200, json_pack("{s:o}", "data", data));
     return OK;
 }

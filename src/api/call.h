@@ -81,6 +81,7 @@ struct result admin_list_regions(struct call *c);
 struct result admin_check_region(struct call *c);
 struct result admin_list_events(struct call *c);
 struct result admin_key_policy(struct call *c);
+struct result admin_check_policy(struct call *c);
 
 struct result self_get(struct call *c);
 struct result self_encryption(struct call *c);

@@ -28,6 +28,7 @@ const struct router_route api_routes[] = {
     {"POST", "/v1/admin/orgs/{}/regions/{}/recover", ROUTER_OPERATOR, admin_recover_region},
     {"POST", "/v1/admin/keys/check", ROUTER_OPERATOR, admin_check_key},
     {"GET", "/v1/admin/key-policy", ROUTER_OPERATOR, admin_key_policy},
+    {"POST", "/v1/admin/key-policy/check", ROUTER_OPERATOR, admin_check_policy},
     {"GET", "/v1/orgs/self", ROUTER_ANYWHERE, self_get},
     {"GET", "/v1/orgs/self/encryption", ROUTER_ANYWHERE, self_encryption},
     {"GET", "/v1/orgs/self/collections", ROUTER_ORGANIZATION, collections_list_all},

@@ -24,4 +24,9 @@ struct result key_policy_statement(const struct key_policy_grant *g, struct buf 
  * service's statement alone, and KMS refuses it from whoever could not change the policy afterwards. */
 struct result key_policy_document(const struct key_policy_grant *g, struct buf *out);
 
+/* A new key with that policy, as a CloudFormation template (JSON) and as Terraform (HCL). The customer's account, if it
+ * isn't known, is the one that the document is applied in. */
+struct result key_policy_cloudformation(const struct key_policy_grant *g, struct buf *out);
+struct result key_policy_terraform(const struct key_policy_grant *g, struct buf *out);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/data.h"
 #include "cli/table.h"
 
 /* One call as the operator; takes `body` over (NULL: none). Prints the answer as JSON if that was asked for. */
@@ -218,8 +219,35 @@ static struct result run_key_policy(const struct args *a) {
     if (printed) return OK;
     const json_t *document = json_object_get(answer.body, "data");
     const json_t *inner = json_object_get(document, format);
+    if (json_is_string(inner)) { // Terraform
+        fputs(json_string_value(inner), stdout);
+        return OK;
+    }
     client_print_json(inner ? inner : document ? document : answer.body);
     return OK;
+}
+
+/* Exit code 1 unless the policy gives all that is needed. */
+static struct result run_key_check_policy(const struct args *a) {
+    json_t *policy = NULL;
+    TRY(data_read_object(a->positional[0], &policy));
+    json_t *body = json_pack("{s:o}", "policy", policy);
+    struct result r = OK;
+    if (args_has(a, "--key-arn")) r = client_set(body, "kms_key_arn", args_get(a, "--key-arn"), "--key-arn");
+    if (is_ok(r) && args_has(a, "--principal"))
+        r = client_set(body, "principal", args_get(a, "--principal"), "--principal");
+    if (is_err(r)) {
+        json_decref(body);
+        return r;
+    }
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "POST", "/v1/admin/key-policy/check", body, &answer, &printed));
+    const json_t *data = json_object_get(answer.body, "data");
+    if (!printed)
+        table_print(json_object_get(data, "actions"), (const char *const[]){"action", "allowed", "reason", NULL});
+    if (json_is_true(json_object_get(data, "equivalent"))) return OK;
+    return client_fail(str_format("this policy does not give Lockset what it needs"));
 }
 
 #define REGION_OPTION                                                                                                  \
@@ -266,9 +294,16 @@ const struct command admin_commands[] = {
      (const struct args_option[]){REGION_OPTION, END}, false, run_key_check},
     {"key policy", "", "Prints the key policy that a customer grants to this service.",
      (const struct args_option[]){
-         {"--format", "FORMAT", "statement or policy", "policy"},
+         {"--format", "FORMAT", "statement, policy, cloudformation or terraform", "policy"},
          {"--account", "ID", "the customer's account, so that the policy keeps the key in its hands", NULL},
          END},
      false, run_key_policy},
+    {"key check-policy", "FILE",
+     "Tells whether a key policy, a JSON file, gives this service what it needs, and if not what stands in the way.",
+     (const struct args_option[]){
+         {"--key-arn", "ARN", "the key it is for, if the policy names it", NULL},
+         {"--principal", "ARN", "the principal that the service calls as, if the policy names just that one", NULL},
+         END},
+     false, run_key_check_policy},
     {NULL, NULL, NULL, NULL, false, NULL},
 };

@@ -106,6 +106,8 @@ static void test_refused(void **state) {
         BUF_AUTO(out, 4096);
         ASSERT_ERR(INVALID, key_policy_statement(&bad[i], &out));
         ASSERT_ERR(INVALID, key_policy_document(&bad[i], &out));
+        ASSERT_ERR(INVALID, key_policy_cloudformation(&bad[i], &out));
+        ASSERT_ERR(INVALID, key_policy_terraform(&bad[i], &out));
         assert_int_equal(out.len, 0);
     }
 }
