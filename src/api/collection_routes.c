@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "lifecycle/collections.h"
 #include "lifecycle/mapping.h"
+#include "lifecycle/recovery.h"
 
 enum { MAX_RETENTION_S = 315360000, MAPPING_MS = 20000 };
 
@@ -45,6 +46,17 @@ static bool has_sealed(struct call *c) {
     AUTO(registry_collection_done) struct registry_collection mark = {0};
     REFUSAL_AUTO(why);
     return is_ok(collection_integrations(call_tenant(c), false, &mark, &why));
+}
+
+/* Why exactly it could not be recovered. */
+static void add_recovery_detail(struct call *c, const struct registry_collection *row, json_t *o) {
+    json_t *recovery = json_object_get(o, "lockset_recovery");
+    REFUSAL_AUTO(why);
+    if (!recovery || strcmp(row->status, "PAUSED") != 0 ||
+        is_err(keylink_check(c->api->keylink, row->org, KEYLINK_READ, &why)))
+        return;
+    AUTO_FREE char *detail = recovery_detail(c->api->tenants, row);
+    if (detail) json_object_set_new(recovery, "reason", json_string(detail));
 }
 
 /* What is sealed is left out while the key is away. */
@@ -110,6 +122,7 @@ struct result collections_get(struct call *c) {
     TRY(call_collection(c, &row));
     json_t *data = shape_collection(c, &row, NULL);
     if (has_sealed(c)) add_sealed(c, &row, data);
+    add_recovery_detail(c, &row, data);
     answer_json(c->http, 200, json_pack("{s:o}", "data", data));
     return OK;
 }

@@ -63,9 +63,9 @@ static bool is_in_state(struct api *api, const char *org, const char *wanted) {
 static struct result recover_held(struct call *c, const char *org, bool keeps_readable, json_t **ret) {
     struct api *api = c->api;
     if (is_in_state(api, org, "AVAILABLE")) { /* done before: the same answer; what was undecided is asked again */
-        JSON_AUTO(list);
-        TRY(recovery_list(api->tenants, org, &list));
-        if (json_array_size(list) == 0)
+        bool happened;
+        TRY(recovery_happened(api->tenants, org, &happened));
+        if (!happened)
             return refuse(&c->why, ERR_CONFLICT, 409, "CONFLICT", 0,
                           "Nothing is paused here: the organization's key in %s is AVAILABLE.", api->region);
         TRY(decide_all(api, org, 0, keeps_readable, ret, &c->why));

@@ -95,6 +95,7 @@ static struct result run_view(struct tenant *t, const struct keylink_engine *eng
 }
 
 struct result collection_make_view(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+    if (c->is_hidden) return OK;
     BUF_AUTO(columns, MAX_VIEW_BYTES);
     schema_columns(&c->schema, "__lockset_doc", &columns);
     struct result r = buf_check(&columns);
@@ -129,7 +130,7 @@ struct result collection_attach(struct tenant *t, const struct keylink_engine *e
     return r;
 }
 
-struct result collection_hide(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+static struct result drop_view(struct tenant *t, const struct keylink_engine *engine, const struct collection *c) {
     BUF_AUTO(view, 1024);
     buf_append_str(&view, "DROP VIEW IF EXISTS ");
     sql_quote_name(slice_str(c->workspace), &view);
@@ -138,7 +139,20 @@ struct result collection_hide(struct tenant *t, const struct keylink_engine *eng
     return tenant_run(t, engine, buf_str(&view));
 }
 
+static void set_hidden(struct collection *c, bool is_hidden) {
+    pthread_mutex_lock(&c->lock);
+    c->is_hidden = is_hidden;
+    pthread_mutex_unlock(&c->lock);
+}
+
+struct result collection_hide(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+    set_hidden(c, true);
+    TRY(collection_attach(t, engine, c));
+    return drop_view(t, engine, c);
+}
+
 struct result collection_show(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
+    set_hidden(c, false);
     TRY(collection_attach(t, engine, c));
     pthread_mutex_lock(&c->lock);
     struct result r = collection_make_view(t, engine, c);
@@ -147,7 +161,7 @@ struct result collection_show(struct tenant *t, const struct keylink_engine *eng
 }
 
 struct result collection_drop(struct tenant *t, const struct keylink_engine *engine, struct collection *c) {
-    TRY(collection_hide(t, engine, c));
+    TRY(drop_view(t, engine, c));
     AUTO_FREE char *table = str_format("DROP TABLE IF EXISTS lockset_data.`%s` SYNC", c->id);
     return tenant_run(t, engine, table);
 }
@@ -178,7 +192,7 @@ struct result tenant_attach(struct tenant *t, const struct keylink_engine *engin
     for (size_t i = 0; i < list.count; i++) {
         struct collection *c = tenant_collection(t, &list.items[i]);
         bool is_going = strcmp(list.items[i].status, "DELETED") == 0;
-        if (is_lost(all, &list.items[i])) continue;
+        set_hidden(c, is_lost(all, &list.items[i]));
         struct result r = is_going ? finish_deletion(t, engine, c) : collection_attach(t, engine, c);
         if (is_ok(r)) continue;
         if (r.code != ERR_PEER) return r;

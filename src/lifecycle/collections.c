@@ -183,7 +183,7 @@ struct result collection_mapping(struct tenant *t, const struct registry_collect
 struct result collection_set_mapping(struct tenant *t, const struct registry_collection *c, const char *sql,
                                      struct refusal *why) {
     struct write_hidden row = {slice_make("\0" MAPPING_HIDDEN_ID, sizeof MAPPING_HIDDEN_ID), slice_str(sql)};
-    TRY(hidden_write(t, c, &row, 1, why));
+    TRY(hidden_write(t, c, KEYLINK_WRITE, &row, 1, why));
     struct collection *own = tenant_collection(t, c);
     pthread_mutex_lock(&own->lock);
     mem_free(own->mapping);

@@ -90,11 +90,12 @@ static struct result give_rows(void *arg, struct write_hidden **ret, size_t *ret
     return OK;
 }
 
-struct result hidden_write(struct tenant *t, const struct registry_collection *c, const struct write_hidden *rows,
-                           size_t count, struct refusal *why) {
+struct result hidden_write(struct tenant *t, const struct registry_collection *c, enum keylink_use use,
+                           const struct write_hidden *rows, size_t count, struct refusal *why) {
     struct write w = {.tenant = t, .collection = c};
     AUTO(write_run_done) struct write_run run;
     write_run_init(&run, &w, why);
+    run.use = use;
     AUTO_FREE struct write_hidden *copy = mem_dup(rows, count * sizeof *rows);
     struct list list = {copy, count};
     run.make_hidden = give_rows;

@@ -22,8 +22,8 @@ void hidden_rows_done(struct hidden_rows *l); /* accepts zeroed */
 struct result hidden_read(struct tenant *t, const struct registry_collection *c, enum keylink_use use,
                           const char *prefix, int64_t deadline_ns, struct hidden_rows *ret, struct refusal *why);
 
-/* Stores rows (whose ids begin with NUL), all in one insert. */
-struct result hidden_write(struct tenant *t, const struct registry_collection *c, const struct write_hidden *rows,
-                           size_t count, struct refusal *why);
+/* Stores rows (whose ids begin with NUL), all in one insert. use: KEYLINK_WRITE, or KEYLINK_RECOVER. */
+struct result hidden_write(struct tenant *t, const struct registry_collection *c, enum keylink_use use,
+                           const struct write_hidden *rows, size_t count, struct refusal *why);
 
 #endif

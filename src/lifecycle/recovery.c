@@ -4,8 +4,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "lifecycle/hidden.h"
 
-enum { VIEW_MS = 20000, RETRY_AFTER_S = 30 };
+enum { VIEW_MS = 20000, DETAIL_MS = 5000, RETRY_AFTER_S = 30 };
+
+static const char detail_id[] = "\0recovery";
 
 static bool is_readable(const struct registry_recovery *v) {
     return v->verdict == REGISTRY_RECOVERED || v->is_readable;
@@ -42,8 +45,25 @@ static struct result find_decided(const struct recovery *o, const struct registr
     return OK;
 }
 
-/* *ret_detail (owned): what exactly is missing, or why it can't be said; NULL: nothing is. It names the customer's
- * topics, buckets and tables, so it is told to whoever asked, and not kept. */
+/* What exactly is missing names the customer's topics, buckets and tables: it is kept sealed, in the collection's own
+ * table. A failure costs the detail, not the decision. */
+static void keep_detail(const struct recovery *o, const struct registry_collection *c, const char *detail) {
+    REFUSAL_AUTO(why);
+    struct write_hidden row = {.id = slice_make(detail_id, sizeof detail_id - 1), .raw = slice_str(detail)};
+    struct result r = hidden_write(tenants_get(o->tenants, o->org), c, KEYLINK_RECOVER, &row, 1, &why);
+    if (is_err(r)) log_warn("recovery.detail_not_kept", KV("collection", c->id), KV("code", err_name(r.code)));
+}
+
+char *recovery_detail(struct tenants *tenants, const struct registry_collection *c) {
+    REFUSAL_AUTO(why);
+    AUTO(hidden_rows_done) struct hidden_rows rows = {0};
+    int64_t deadline_ns = clock_boottime_ns() + DETAIL_MS * NS_PER_MS;
+    struct result r =
+        hidden_read(tenants_get(tenants, c->org), c, KEYLINK_RECOVER, detail_id + 1, deadline_ns, &rows, &why);
+    return is_ok(r) && rows.count ? str_dup(buf_str(&rows.items[0].text)) : NULL;
+}
+
+/* *ret_detail (owned): what exactly is missing, or why it can't be said; NULL: nothing is. */
 static struct result decide(const struct recovery *o, const struct registry_collection *c,
                             struct registry_recovery *ret, char **ret_detail) {
     static const char *const reasons[] = {
@@ -64,6 +84,7 @@ static struct result decide(const struct recovery *o, const struct registry_coll
                                       .reason = str_dup(reasons[verdict]),
                                       .at_ms = clock_unix_ms()};
     log_info("recovery.decided", KV("org", o->org), KV("collection", c->id), KV("verdict", ret->reason));
+    if (verdict == REGISTRY_LOST && *ret_detail) keep_detail(o, c, *ret_detail);
     r = registry_set_recovery(tenants_registry(o->tenants), c->id, ret);
     return r.code == ERR_NOT_FOUND ? OK : r; /* deleted meanwhile */
 }
@@ -96,6 +117,7 @@ static struct result run_one(const struct recovery *o, const struct registry_col
     if (!is_decided) TRY(decide(o, c, &v, &detail));
     /* The engine may be one that was started for the recovery, or have run since: its views follow. */
     TRY(is_readable(&v) ? show(o, c, why) : hide(o, c, why));
+    if (v.verdict == REGISTRY_LOST && !detail) detail = recovery_detail(o->tenants, c);
     json_array_append_new(list, shape(c, &v, detail));
     return OK;
 }
@@ -118,20 +140,16 @@ struct result recovery_run(const struct recovery *o, json_t **ret, struct refusa
     return OK;
 }
 
-struct result recovery_list(struct tenants *t, const char *org, json_t **ret) {
+struct result recovery_happened(struct tenants *t, const char *org, bool *ret) {
     AUTO(registry_collections_done) struct registry_collections rows = {0};
     TRY(registry_list_collections(tenants_registry(t), org, tenants_region(t), NULL, &rows));
-    JSON_AUTO(list);
-    list = json_array();
-    for (size_t i = 0; i < rows.count; i++) {
+    *ret = false;
+    for (size_t i = 0; i < rows.count && !*ret; i++) {
         AUTO(registry_recovery_done) struct registry_recovery v = {0};
-        if (is_hidden(&rows.items[i])) continue;
         struct result r = registry_get_recovery(tenants_registry(t), rows.items[i].id, &v);
-        if (r.code == ERR_NOT_FOUND) continue;
-        TRY(r);
-        json_array_append_new(list, shape(&rows.items[i], &v, NULL));
+        if (is_err(r) && r.code != ERR_NOT_FOUND) return r;
+        *ret = is_ok(r) && !is_hidden(&rows.items[i]);
     }
-    *ret = TAKE(list);
     return OK;
 }
 

@@ -26,8 +26,12 @@ struct recovery {
  * drop. On failure *why is filled, and what was decided so far stays decided: run it again. */
 struct result recovery_run(const struct recovery *o, json_t **ret, struct refusal *why);
 
-/* The same list from what is remembered. */
-struct result recovery_list(struct tenants *t, const char *org, json_t **ret);
+/* Was anything of this organization ever decided here? */
+struct result recovery_happened(struct tenants *t, const char *org, bool *ret);
+
+/* What exactly an unrecoverable collection lacks: the customer's topics, buckets and tables are named, so it is kept
+ * sealed. NULL when nothing is kept, or it can't be read now. The caller frees it. */
+char *recovery_detail(struct tenants *t, const struct registry_collection *c);
 
 /* May the collection be read, or written? OK, or FORBIDDEN with *why filled when it is unrecoverable. */
 struct result recovery_check(struct registry *r, const struct registry_collection *c, enum keylink_use use,

@@ -53,6 +53,7 @@ struct collection {
     uint64_t last_version;   /* the highest ever given out */
     uint64_t epoch;          /* of the engine it is attached to; 0: none */
     bool is_view_stale;
+    bool is_hidden; /* lost in a pause: there is no view, so that no query sees it */
 };
 
 /* The collection's object; `c` is its row of the registry. */
@@ -81,9 +82,9 @@ struct result tenant_run(struct tenant *t, const struct keylink_engine *engine, 
 struct result collection_attach(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
 /* Makes the view anew from c->schema. c->lock is held. */
 struct result collection_make_view(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
-/* Drops the view only: the collection can't be queried any more. */
+/* Attaches it without a view: no query sees it any more. */
 struct result collection_hide(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
-/* Attaches it if need be, and makes the view anew. */
+/* Attaches it with its view. */
 struct result collection_show(struct tenant *t, const struct keylink_engine *engine, struct collection *c);
 /* Drops view and table, and with them every object of the collection in the store. */
 struct result collection_drop(struct tenant *t, const struct keylink_engine *engine, struct collection *c);

@@ -10,7 +10,7 @@
 enum { LOOKUP_BYTES = 256 * 1024, LOOKUP_MS = 10000, MAX_REPLY_BYTES = 128 * 1024 * 1024, RETRY_AFTER_S = 1 };
 
 void write_run_init(struct write_run *run, const struct write *w, struct refusal *why) {
-    *run = (struct write_run){.write = w, .why = why};
+    *run = (struct write_run){.write = w, .use = KEYLINK_WRITE, .why = why};
     run->collection = tenant_collection(w->tenant, w->collection);
     run->deadline_ns = clock_boottime_ns() + WRITE_TIMEOUT_MS * NS_PER_MS;
 }
@@ -102,7 +102,7 @@ static struct result ask(struct write_run *run, struct slice sql, bool with_raw,
     struct tenant *t = run->write->tenant;
     while (true) {
         struct keylink_engine engine;
-        TRY(tenant_engine(t, KEYLINK_WRITE, run->deadline_ns, &engine, run->why));
+        TRY(tenant_engine(t, run->use, run->deadline_ns, &engine, run->why));
         struct engine_call call = {.role = ENGINE_WRITER,
                                    .query = sql,
                                    .format = "RowBinary",
@@ -120,7 +120,7 @@ static struct result ask(struct write_run *run, struct slice sql, bool with_raw,
         if (is_ok(r))
             clock_sleep_ms(100);
         else
-            TRY(tenant_broken(t, &engine, r.code == ERR_TIMEOUT, KEYLINK_WRITE, run->why));
+            TRY(tenant_broken(t, &engine, r.code == ERR_TIMEOUT, run->use, run->why));
     }
 }
 

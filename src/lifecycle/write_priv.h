@@ -23,6 +23,7 @@ enum { WRITE_MAX_HIDDEN = 1024 };
 
 struct write_run {
     const struct write *write;
+    enum keylink_use use; /* KEYLINK_WRITE, unless it is for a recovery */
     struct collection *collection;
     int64_t deadline_ns;
     struct write_row *rows;

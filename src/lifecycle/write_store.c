@@ -103,7 +103,7 @@ static struct result insert_until(struct write_run *run, struct slice body, uint
         run->collection->id);
     while (true) {
         struct keylink_engine engine;
-        TRY(tenant_engine(t, KEYLINK_WRITE, run->deadline_ns, &engine, run->why));
+        TRY(tenant_engine(t, run->use, run->deadline_ns, &engine, run->why));
         struct engine_call call = {.role = ENGINE_WRITER,
                                    .query = slice_str(sql),
                                    .body = body,
@@ -122,7 +122,7 @@ static struct result insert_until(struct write_run *run, struct slice body, uint
                           "The engine refused the write (ClickHouse error %d).", code);
         if (time_is_up(run)) return refuse_later(run, "the engine is busy or being restarted");
         if (is_err(r))
-            TRY(tenant_broken(t, &engine, r.code == ERR_TIMEOUT, KEYLINK_WRITE, run->why));
+            TRY(tenant_broken(t, &engine, r.code == ERR_TIMEOUT, run->use, run->why));
         else
             TRY(settle(run, &engine, code));
     }

@@ -158,7 +158,7 @@ static struct result write_sources(struct sources *s, const struct registry_coll
     TRY(json_write(sources, &text));
     TRY(buf_check(&text));
     kept_rows_add(more, KEPT_SOURCES_ID, buf_slice(&text));
-    return hidden_write(tenant_of(s, c->org), c, more->items, more->count, why);
+    return hidden_write(tenant_of(s, c->org), c, KEYLINK_WRITE, more->items, more->count, why);
 }
 
 struct result source_prepare(struct sources *s, const char *org, const json_t *asked, json_t **ret,
@@ -380,7 +380,7 @@ static struct result write_integration(struct sources *s, const char *org, const
     AUTO_FREE char *id = str_format("integration:%s", name);
     AUTO(kept_rows_done) struct kept_rows rows = {0};
     kept_rows_add(&rows, id, text);
-    return hidden_write(tenant_of(s, org), &c, rows.items, rows.count, why);
+    return hidden_write(tenant_of(s, org), &c, KEYLINK_WRITE, rows.items, rows.count, why);
 }
 
 struct result integration_create(struct sources *s, const char *org, const json_t *asked, const char *created_by,

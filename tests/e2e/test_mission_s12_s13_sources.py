@@ -76,8 +76,22 @@ def test_a_bucket_that_lost_what_was_not_read(dev, bucket):
     listed = recover(dev, org)
     assert not listed["recovered"] and "2 of" in listed["reason"] and "gone or changed" in listed["reason"], listed
     time.sleep(3)
-    assert org.call("GET", "/ws/commons/collections/c").data["status"] == "PAUSED"
-    assert org.query("SELECT count(*) FROM c").status == 403
+    shown = org.call("GET", "/ws/commons/collections/c").data
+    assert shown["status"] == "PAUSED" and shown["lockset_recovery"]["recovered"] is False
+    assert "gone or changed" in shown["lockset_recovery"]["reason"]
+    refused = org.query("SELECT count(*) FROM c")
+    assert refused.status == 403 and "could not be recovered" in refused.message, refused
+    assert org.add("c", [{"n": 1}]).status == 403
+    # The reason is the customer's: the registry doesn't know it. And a fresh engine doesn't show it either.
+    assert b"gone or changed" not in b"".join(f.read_bytes() for f in dev.data.glob("registry.db*"))
+    dev.devctl("stop", f"engine.{org.id}.us-west-2")
+    assert wait_for(lambda: org.query("SELECT count(*) FROM c").status, 20) == 403
+    # Readable, if the operator asks for that; still not to be written.
+    before = dev.admin("POST", f"/orgs/{org.name}/regions/us-west-2/recover", {"keep_readable": True}).data["collections"]
+    assert before == [{**listed, "readable": True}]
+    read_until_the_pause = rows(org, "SELECT count(*) AS n FROM c")[0]["n"]
+    assert LINES < read_until_the_pause < OBJECTS * LINES
+    assert org.add("c", [{"n": 1}]).status == 403
     # Deleted and made anew it reads what is there now.
     assert org.call("DELETE", "/ws/commons/collections/c").status == 200
     assert org.call("POST", "/ws/commons/collections", {"name": "c", "sources": [source("in/")]}).status == 200
