@@ -126,13 +126,18 @@ struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsi
                                    const struct kmsd_context *context, struct kmsd_key **ret) {
     struct named n = {0};
     TRY(read_key_id(c, key_id, flags, &n));
-    if (n.alias != NULL) return refuse_missing(c, &n);
+    struct kmsd_alias alias;
+    if (n.alias != NULL) {
+        if (is_err(kmsd_aliases_find(kmsd_store_aliases(c->store), n.account, n.alias, &alias)))
+            return refuse_missing(c, &n);
+        n.id = alias.key_id;
+    }
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     struct result found = kmsd_store_find(c->store, n.id, c->now_ms, &k);
     if (found.code == ERR_NOT_FOUND || (is_ok(found) && strcmp(k->family.account, n.account) != 0))
         return refuse_missing(c, &n);
     TRY(found);
-    enum kmsd_decision decision = ask(c, k, context);
+    enum kmsd_decision decision = (flags & KMSD_IAM_ONLY) != 0 ? KMSD_ALLOWED : ask(c, k, context);
     /* Another account's caller learns of its own policies, never of the key's. */
     bool by_identity = decision == KMSD_IDENTITY_SILENT || decision == KMSD_IDENTITY_DENIES;
     if (is_foreign(c, n.account) && (flags & KMSD_CROSS_ACCOUNT) == 0) return refuse_foreign(c, "this resource");
@@ -159,6 +164,8 @@ struct result kmsd_refuse_state(struct kmsd_call *c, const struct kmsd_key *k) {
         REFUSE(c, DISABLED, "%s is disabled.", k->arn);
     case KMSD_STATE_CREATING:
         REFUSE(c, INVALID_STATE, "%s is creating.", k->arn);
+    case KMSD_STATE_UPDATING:
+        REFUSE(c, INVALID_STATE, "%s is updating.", k->arn);
     case KMSD_STATE_PENDING_DELETION:
         REFUSE(c, INVALID_STATE, "%s is pending deletion.", k->arn);
     case KMSD_STATE_PENDING_REPLICA_DELETION:
@@ -170,7 +177,13 @@ struct result kmsd_refuse_state(struct kmsd_call *c, const struct kmsd_key *k) {
 }
 
 struct result kmsd_check_enabled(struct kmsd_call *c, const struct kmsd_key *k) {
-    return kmsd_key_state_at(k, c->now_ms) == KMSD_STATE_ENABLED ? OK : kmsd_refuse_state(c, k);
+    enum kmsd_key_state state = kmsd_key_state_at(k, c->now_ms);
+    if (state == KMSD_STATE_UPDATING && !k->state.enabled) REFUSE(c, DISABLED, "%s is disabled.", k->arn);
+    return state == KMSD_STATE_ENABLED || state == KMSD_STATE_UPDATING ? OK : kmsd_refuse_state(c, k);
+}
+
+struct result kmsd_check_not_pending(struct kmsd_call *c, const struct kmsd_key *k) {
+    return k->state.pending_days == 0 ? OK : kmsd_refuse_state(c, k);
 }
 
 struct result kmsd_check_not_transient(struct kmsd_call *c, const struct kmsd_key *k) {

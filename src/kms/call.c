@@ -148,6 +148,14 @@ struct result kmsd_opt_array(struct kmsd_call *c, const char *name, json_t **ret
     return OK;
 }
 
+struct result kmsd_get_array(struct kmsd_call *c, const char *name, json_t **ret) {
+    json_t *list = NULL;
+    TRY(kmsd_opt_array(c, name, &list));
+    if (list == NULL) return refuse_missing(c, name);
+    *ret = list;
+    return OK;
+}
+
 struct result kmsd_opt_object(struct kmsd_call *c, const char *name, json_t **ret) {
     const json_t *j = member(c, name);
     if (j == NULL) return OK;
@@ -170,4 +178,36 @@ struct result kmsd_check_dry_run(struct kmsd_call *c) {
     TRY(kmsd_opt_bool(c, "DryRun", &dry_run));
     if (dry_run) REFUSE(c, DRY_RUN, "The request would have succeeded, but the DryRun option is set.");
     return OK;
+}
+
+struct result kmsd_change_state(struct kmsd_call *c, const struct kmsd_key *k,
+                                struct result (*edit)(const struct kmsd_key *key, struct kmsd_state *draft, void *arg),
+                                void *arg, struct kmsd_key **ret) {
+    struct result r = kmsd_store_change(c->store, k->family.id, c->now_ms, edit, arg, ret);
+    if (r.code == ERR_NOT_FOUND) REFUSE(c, NOT_FOUND, "Key '%s' does not exist", k->arn);
+    return r;
+}
+
+struct result kmsd_change_family(struct kmsd_call *c, const struct kmsd_key *k,
+                                 struct result (*edit)(struct kmsd_store *s, const struct kmsd_key *key,
+                                                       struct kmsd_family *draft, void *arg),
+                                 void *arg) {
+    struct result r = kmsd_store_change_family(c->store, k->family.id, c->now_ms, edit, arg, NULL);
+    if (r.code == ERR_NOT_FOUND && c->refusal.error == KMSD_OK) REFUSE(c, NOT_FOUND, "Key '%s' does not exist", k->arn);
+    return r;
+}
+
+struct result kmsd_read_page(struct kmsd_call *c, size_t max, struct kmsd_page *page) {
+    int64_t limit = (int64_t)page->limit;
+    bool given = false;
+    page->marker = "";
+    TRY(kmsd_opt_int(c, "Limit", 1, (int64_t)max, &limit, &given));
+    TRY(kmsd_opt_str(c, "Marker", 1, 1024, &page->marker));
+    page->limit = (size_t)limit;
+    return OK;
+}
+
+void kmsd_answer_page(struct kmsd_call *c, const char *name, json_t *list, const char *next) {
+    c->output = json_pack("{s:o, s:b}", name, list, "Truncated", next != NULL);
+    if (next != NULL) json_object_set_new(c->output, "NextMarker", json_string(next));
 }

@@ -11,7 +11,7 @@
 
 struct kmsd_call {
     struct kmsd_store *store;
-    const char *operation; /* "Encrypt" */
+    const char *operation; /* "Encrypt"; what policies are asked for, so ReEncrypt sets it to each of its two in turn */
     const struct kmsd_account *caller;
     const char *source_ip, *user_agent; /* NULL: not known */
     const json_t *input;
@@ -34,13 +34,15 @@ struct result kmsd_opt_enum(struct kmsd_call *c, const char *name, const char *c
 struct result kmsd_opt_blob(struct kmsd_call *c, const char *name, size_t min, size_t max, struct buf *out,
                             bool *ret_given);
 struct result kmsd_opt_array(struct kmsd_call *c, const char *name, json_t **ret);
+struct result kmsd_get_array(struct kmsd_call *c, const char *name, json_t **ret);
 struct result kmsd_opt_object(struct kmsd_call *c, const char *name, json_t **ret);
 /* GrantTokens: checked for form; there are no grants here. */
 struct result kmsd_check_grant_tokens(struct kmsd_call *c);
 
 enum {
-    KMSD_TAKES_ALIAS = 1,  /* KeyId may be an alias (there are none here, so it isn't found) */
-    KMSD_CROSS_ACCOUNT = 2 /* callers of other accounts may be permitted */
+    KMSD_TAKES_ALIAS = 1,   /* KeyId may be an alias */
+    KMSD_CROSS_ACCOUNT = 2, /* callers of other accounts may be permitted */
+    KMSD_IAM_ONLY = 4       /* the key's policy isn't asked: the caller's own account decides */
 };
 /* Finds the key that `key_id` (an id, an ARN or an alias) names and asks its policy whether the caller may perform the
  * call's operation. context: NULL for operations without one. The caller unrefs *ret. */
@@ -54,11 +56,35 @@ struct result kmsd_find_by_ciphertext(struct kmsd_call *c, const struct kmsd_blo
 struct result kmsd_check_identity(struct kmsd_call *c, const char *action, const char *resource);
 /* Refuses unless the key is Enabled. */
 struct result kmsd_check_enabled(struct kmsd_call *c, const struct kmsd_key *k);
-/* Refuses a key in Creating or in one of the pending states. */
+/* Refuses a key whose deletion is scheduled. */
+struct result kmsd_check_not_pending(struct kmsd_call *c, const struct kmsd_key *k);
+/* Refuses a key in Creating, Updating or in one of the pending states. */
 struct result kmsd_check_not_transient(struct kmsd_call *c, const struct kmsd_key *k);
 struct result kmsd_refuse_state(struct kmsd_call *c, const struct kmsd_key *k);
 /* DryRun: the call ends here, with the error that means success. */
 struct result kmsd_check_dry_run(struct kmsd_call *c);
+
+/* Changes a key that was found: refused with NotFoundException if it went away meanwhile. Preconditions are checked in
+ * the change, on the key as it then is. */
+struct result kmsd_change_state(struct kmsd_call *c, const struct kmsd_key *k,
+                                struct result (*edit)(const struct kmsd_key *key, struct kmsd_state *draft, void *arg),
+                                void *arg, struct kmsd_key **ret);
+struct result kmsd_change_family(struct kmsd_call *c, const struct kmsd_key *k,
+                                 struct result (*edit)(struct kmsd_store *s, const struct kmsd_key *key,
+                                                       struct kmsd_family *draft, void *arg),
+                                 void *arg);
+
+/* One page of a list: Limit and Marker in; the list, Truncated and NextMarker out. */
+struct kmsd_page {
+    size_t limit;       /* set to the default before reading */
+    const char *marker; /* "": from the start */
+};
+struct result kmsd_read_page(struct kmsd_call *c, size_t max, struct kmsd_page *page);
+/* Takes the list over. next: the marker of the next page; NULL: this was the last one. */
+void kmsd_answer_page(struct kmsd_call *c, const char *name, json_t *list, const char *next);
+
+/* Tags of the input, checked, as JSON text. */
+struct result kmsd_read_tags(struct kmsd_call *c, char **ret);
 
 /* A policy given in the input: its characters, size, form, and that the caller could change it again afterwards.
  * key_arn: of the key it is for. */

@@ -70,6 +70,8 @@ const char *kmsd_key_state_name(enum kmsd_key_state s) {
         return "Disabled";
     case KMSD_STATE_CREATING:
         return "Creating";
+    case KMSD_STATE_UPDATING:
+        return "Updating";
     case KMSD_STATE_PENDING_DELETION:
         return "PendingDeletion";
     case KMSD_STATE_PENDING_REPLICA_DELETION:
@@ -100,6 +102,10 @@ enum kmsd_key_state kmsd_key_state_at(const struct kmsd_key *k, int64_t now_ms) 
     bool is_replica = k->family.multi_region && !kmsd_key_is_primary(k);
     int64_t age_ms = now_ms - k->state.created_ms;
     if (is_replica && age_ms >= 0 && age_ms < KMSD_CREATING_MS) return KMSD_STATE_CREATING;
+    int64_t since_ms = now_ms - k->family.primary_since_ms;
+    bool moved = kmsd_key_is_primary(k) || strcmp(k->region, k->family.former_primary) == 0;
+    if (moved && k->family.former_primary[0] != '\0' && since_ms >= 0 && since_ms < KMSD_UPDATING_MS)
+        return KMSD_STATE_UPDATING;
     return k->state.enabled ? KMSD_STATE_ENABLED : KMSD_STATE_DISABLED;
 }
 

@@ -19,6 +19,7 @@ enum {
     KMSD_MATERIAL_ID_CHARS = 64,
     KMSD_MIN_ROTATION_DAYS = 90,
     KMSD_MAX_ROTATION_DAYS = 2560,
+    KMSD_UPDATING_MS = 2000, /* how long both primaries are Updating after a change */
     KMSD_CREATING_MS = 2000, /* how long a new replica is Creating */
     KMSD_MAX_FILE_BYTES = 4 << 20
 };
@@ -60,6 +61,8 @@ struct kmsd_family {
     char account[ARN_ACCOUNT_BYTES];
     bool multi_region;
     char primary_region[ARN_REGION_BYTES]; /* of a single-Region key: its region */
+    char former_primary[ARN_REGION_BYTES]; /* "": it never changed */
+    int64_t primary_since_ms;              /* when it last changed */
     struct kmsd_related *related;          /* Multi-Region: the primary first, then replicas by age */
     size_t related_count;
     int64_t replicas_gone_ms; /* when the last replica was deleted; 0: never */
@@ -114,6 +117,7 @@ enum kmsd_key_state {
     KMSD_STATE_ENABLED,
     KMSD_STATE_DISABLED,
     KMSD_STATE_CREATING,
+    KMSD_STATE_UPDATING, /* as enabled as before; another region is becoming the primary, or was it */
     KMSD_STATE_PENDING_DELETION,
     KMSD_STATE_PENDING_REPLICA_DELETION
 };

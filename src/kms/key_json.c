@@ -103,11 +103,12 @@ json_t *kmsd_family_to_json(const struct kmsd_family *f) {
     for (size_t i = 0; i < f->related_count; i++)
         json_array_append_new(related, json_pack("{s:s, s:o}", "region", f->related[i].region, "initial",
                                                  kmsd_state_to_json(&f->related[i].initial)));
-    return json_pack("{s:s, s:s, s:b, s:s, s:o, s:I, s:b, s:I, s:I, s:o}", "id", f->id, "account", f->account,
+    return json_pack("{s:s, s:s, s:b, s:s, s:o, s:I, s:b, s:I, s:I, s:s, s:I, s:o}", "id", f->id, "account", f->account,
                      "multi_region", f->multi_region, "primary_region", f->primary_region, "related", related,
                      "replicas_gone_ms", (json_int_t)f->replicas_gone_ms, "rotates", f->rotates, "rotation_days",
-                     (json_int_t)f->rotation_days, "rotation_since_ms", (json_int_t)f->rotation_since_ms, "materials",
-                     materials);
+                     (json_int_t)f->rotation_days, "rotation_since_ms", (json_int_t)f->rotation_since_ms,
+                     "former_primary", f->former_primary, "primary_since_ms", (json_int_t)f->primary_since_ms,
+                     "materials", materials);
 }
 
 static struct result material_from_json(const json_t *j, struct kmsd_material *ret) {
@@ -148,6 +149,9 @@ struct result kmsd_family_from_json(const json_t *j, struct kmsd_family *ret) {
     TRY(copy_text(j, "primary_region", f.primary_region, sizeof f.primary_region));
     TRY(json_get_int(j, "replicas_gone_ms", 0, INT64_MAX, &f.replicas_gone_ms));
     TRY(schedule_from_json(j, &f));
+    if (json_object_get(j, "former_primary") != NULL)
+        TRY(copy_text(j, "former_primary", f.former_primary, sizeof f.former_primary));
+    TRY(json_opt_int(j, "primary_since_ms", 0, INT64_MAX, &f.primary_since_ms));
     TRY(json_get_array(j, "materials", &materials));
     TRY(json_get_array(j, "related", &related));
     f.multi_region = kmsd_is_multi_region_id(f.id);

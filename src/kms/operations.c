@@ -4,8 +4,10 @@
 
 static const struct kmsd_operation served[] = {
     {"CancelKeyDeletion", kmsd_cancel_key_deletion},
+    {"CreateAlias", kmsd_create_alias},
     {"CreateKey", kmsd_create_key},
     {"Decrypt", kmsd_decrypt},
+    {"DeleteAlias", kmsd_delete_alias},
     {"DescribeKey", kmsd_describe_key},
     {"DisableKey", kmsd_disable_key},
     {"DisableKeyRotation", kmsd_disable_key_rotation},
@@ -14,14 +16,24 @@ static const struct kmsd_operation served[] = {
     {"Encrypt", kmsd_encrypt},
     {"GenerateDataKey", kmsd_generate_data_key},
     {"GenerateDataKeyWithoutPlaintext", kmsd_generate_data_key_without_plaintext},
+    {"GenerateRandom", kmsd_generate_random},
     {"GetKeyPolicy", kmsd_get_key_policy},
     {"GetKeyRotationStatus", kmsd_get_key_rotation_status},
+    {"ListAliases", kmsd_list_aliases},
+    {"ListKeyPolicies", kmsd_list_key_policies},
     {"ListKeyRotations", kmsd_list_key_rotations},
     {"ListKeys", kmsd_list_keys},
+    {"ListResourceTags", kmsd_list_resource_tags},
     {"PutKeyPolicy", kmsd_put_key_policy},
+    {"ReEncrypt", kmsd_re_encrypt},
     {"ReplicateKey", kmsd_replicate_key},
     {"RotateKeyOnDemand", kmsd_rotate_key_on_demand},
     {"ScheduleKeyDeletion", kmsd_schedule_key_deletion},
+    {"TagResource", kmsd_tag_resource},
+    {"UntagResource", kmsd_untag_resource},
+    {"UpdateAlias", kmsd_update_alias},
+    {"UpdateKeyDescription", kmsd_update_key_description},
+    {"UpdatePrimaryRegion", kmsd_update_primary_region},
 };
 
 const struct kmsd_operation *kmsd_operation_find(const char *name) {

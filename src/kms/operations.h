@@ -32,5 +32,17 @@ struct result kmsd_disable_key_rotation(struct kmsd_call *c);
 struct result kmsd_get_key_rotation_status(struct kmsd_call *c);
 struct result kmsd_rotate_key_on_demand(struct kmsd_call *c);
 struct result kmsd_list_key_rotations(struct kmsd_call *c);
+struct result kmsd_create_alias(struct kmsd_call *c);
+struct result kmsd_update_alias(struct kmsd_call *c);
+struct result kmsd_delete_alias(struct kmsd_call *c);
+struct result kmsd_list_aliases(struct kmsd_call *c);
+struct result kmsd_tag_resource(struct kmsd_call *c);
+struct result kmsd_untag_resource(struct kmsd_call *c);
+struct result kmsd_list_resource_tags(struct kmsd_call *c);
+struct result kmsd_update_key_description(struct kmsd_call *c);
+struct result kmsd_generate_random(struct kmsd_call *c);
+struct result kmsd_list_key_policies(struct kmsd_call *c);
+struct result kmsd_re_encrypt(struct kmsd_call *c);
+struct result kmsd_update_primary_region(struct kmsd_call *c);
 
 #endif

@@ -1,47 +1,42 @@
+#include "kms/operations_crypto.h"
+
 #include <string.h>
 
-#include "kms/operations.h"
+enum { PLAINTEXT_MAX_BYTES = 4096, DATA_KEY_MAX_BYTES = 1024, KEY_ID_MAX = KMSD_KEY_ID_MAX };
 
-enum { PLAINTEXT_MAX_BYTES = 4096, DATA_KEY_MAX_BYTES = 1024, KEY_ID_MAX = 2048 };
-
-#define WIPING_BUF(name, maximum)                                                                                      \
-    AUTO(buf_done) struct buf name;                                                                                    \
-    buf_init_wiping(&name, maximum)
-
-static struct result check_algorithm(struct kmsd_call *c) {
+struct result kmsd_check_algorithm(struct kmsd_call *c, const char *name, const struct kmsd_key *k) {
     static const char *const algorithms[] = {"SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE",
                                              NULL};
     const char *algorithm = algorithms[0];
-    TRY(kmsd_opt_enum(c, "EncryptionAlgorithm", algorithms, &algorithm));
+    TRY(kmsd_opt_enum(c, name, algorithms, &algorithm));
     if (algorithm != algorithms[0])
         REFUSE(c, INVALID_KEY_USAGE, "Algorithm %s is incompatible with key spec SYMMETRIC_DEFAULT.", algorithm);
     return OK;
 }
 
-static struct result read_context(struct kmsd_call *c, struct kmsd_context *ret) {
+struct result kmsd_read_context(struct kmsd_call *c, const char *name, struct kmsd_context *ret) {
     json_t *object = NULL;
-    TRY(kmsd_opt_object(c, "EncryptionContext", &object));
+    TRY(kmsd_opt_object(c, name, &object));
     if (is_err(kmsd_context_from_json(object, ret)))
         REFUSE(c, SERIALIZATION, "The values of an encryption context must be strings");
     return OK;
 }
 
-static struct result refuse_recipient(struct kmsd_call *c) {
+struct result kmsd_refuse_recipient(struct kmsd_call *c) {
     json_t *recipient = NULL;
     TRY(kmsd_opt_object(c, "Recipient", &recipient));
     if (recipient != NULL) REFUSE(c, UNSUPPORTED_OPERATION, "Recipient (Nitro Enclaves) is not served here.");
     return OK;
 }
 
-static void set_bytes(json_t *object, const char *name, struct slice bytes) {
+void kmsd_set_bytes(json_t *object, const char *name, struct slice bytes) {
     WIPING_BUF(text, bytes.len * 2 + 8);
     base64_encode(bytes, &text);
     json_object_set_new(object, name, json_string(buf_str(&text)));
 }
 
-/* Seals under the key's current material and puts CiphertextBlob and KeyId into the answer. */
-static struct result seal(struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_context *context,
-                          struct slice plaintext) {
+struct result kmsd_seal(struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_context *context,
+                        struct slice plaintext) {
     const struct kmsd_material *m = kmsd_key_current(k);
     BUF_AUTO(material_id, KMSD_MATERIAL_ID_BYTES + 1);
     TRY(hex_decode(slice_str(m->id), &material_id));
@@ -50,7 +45,7 @@ static struct result seal(struct kmsd_call *c, const struct kmsd_key *k, const s
     BUF_AUTO(blob, KMSD_BLOB_MAX_BYTES + 1);
     TRY(kmsd_blob_seal(secret_view(&material), k->family.id, material_id.data, context, plaintext, &blob));
     c->output = json_object();
-    set_bytes(c->output, "CiphertextBlob", buf_slice(&blob));
+    kmsd_set_bytes(c->output, "CiphertextBlob", buf_slice(&blob));
     json_object_set_new(c->output, "KeyId", json_string(k->arn));
     return OK;
 }
@@ -68,19 +63,18 @@ struct result kmsd_encrypt(struct kmsd_call *c) {
             c, VALIDATION,
             "1 validation error detected: Value null at 'plaintext' failed to satisfy constraint: Member must not be "
             "null");
-    TRY(read_context(c, &context));
+    TRY(kmsd_read_context(c, "EncryptionContext", &context));
     TRY(kmsd_check_grant_tokens(c));
     TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, &context, &k));
-    TRY(check_algorithm(c));
+    TRY(kmsd_check_algorithm(c, "EncryptionAlgorithm", k));
     TRY(kmsd_check_enabled(c, k));
     TRY(kmsd_check_dry_run(c));
-    TRY(seal(c, k, &context, buf_slice(&plaintext)));
+    TRY(kmsd_seal(c, k, &context, buf_slice(&plaintext)));
     json_object_set_new(c->output, "EncryptionAlgorithm", json_string("SYMMETRIC_DEFAULT"));
     return OK;
 }
 
-/* DryRunModifiers: ["IGNORE_CIPHERTEXT"] asks for the permission alone, with a KeyId and without a ciphertext. */
-static struct result read_modifiers(struct kmsd_call *c, bool *ret_ignore_ciphertext) {
+struct result kmsd_read_modifiers(struct kmsd_call *c, bool *ret_ignore_ciphertext) {
     json_t *modifiers = NULL;
     bool dry_run = false;
     TRY(kmsd_opt_array(c, "DryRunModifiers", &modifiers));
@@ -98,10 +92,9 @@ static struct result read_modifiers(struct kmsd_call *c, bool *ret_ignore_cipher
     return OK;
 }
 
-/* The key a ciphertext is to be opened with: the one that KeyId names, or the one that the ciphertext names. */
-static struct result find_for_decrypt(struct kmsd_call *c, const char *key_id, struct slice ciphertext,
-                                      const struct kmsd_context *context, struct kmsd_blob *ret_blob,
-                                      struct kmsd_key **ret) {
+struct result kmsd_find_for_decrypt(struct kmsd_call *c, const char *key_id, struct slice ciphertext,
+                                    const struct kmsd_context *context, struct kmsd_blob *ret_blob,
+                                    struct kmsd_key **ret) {
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     if (key_id != NULL) TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, context, &k));
     if (is_err(kmsd_blob_parse(ciphertext, ret_blob))) REFUSE(c, INVALID_CIPHERTEXT, NULL);
@@ -112,19 +105,28 @@ static struct result find_for_decrypt(struct kmsd_call *c, const char *key_id, s
     return OK;
 }
 
-static struct result open_blob(struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_blob *blob,
-                               const struct kmsd_context *context) {
+struct result kmsd_open(struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_blob *blob,
+                        const struct kmsd_context *context, struct buf *out,
+                        const struct kmsd_material **ret_material) {
     const struct kmsd_material *m = kmsd_key_material(k, blob->material_id);
     if (m == NULL) REFUSE(c, INVALID_CIPHERTEXT, NULL);
     SECRET_AUTO(material);
     TRY(kmsd_store_material(c->store, k, m, &material));
-    WIPING_BUF(plaintext, KMSD_BLOB_MAX_BYTES + 1);
-    struct result r = kmsd_blob_open(secret_view(&material), blob, context, &plaintext);
+    struct result r = kmsd_blob_open(secret_view(&material), blob, context, out);
     if (r.code == ERR_CORRUPT) REFUSE(c, INVALID_CIPHERTEXT, NULL);
     TRY(r);
+    *ret_material = m;
+    return OK;
+}
+
+static struct result answer_plaintext(struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_blob *blob,
+                                      const struct kmsd_context *context) {
+    const struct kmsd_material *m = NULL;
+    WIPING_BUF(plaintext, KMSD_BLOB_MAX_BYTES + 1);
+    TRY(kmsd_open(c, k, blob, context, &plaintext, &m));
     c->output = json_pack("{s:s, s:s, s:s}", "KeyId", k->arn, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT",
                           "KeyMaterialId", m->id);
-    set_bytes(c->output, "Plaintext", buf_slice(&plaintext));
+    kmsd_set_bytes(c->output, "Plaintext", buf_slice(&plaintext));
     return OK;
 }
 
@@ -137,10 +139,10 @@ struct result kmsd_decrypt(struct kmsd_call *c) {
     struct kmsd_blob blob = {0};
     TRY(kmsd_opt_str(c, "KeyId", 1, KEY_ID_MAX, &key_id));
     TRY(kmsd_opt_blob(c, "CiphertextBlob", 1, KMSD_BLOB_MAX_BYTES, &ciphertext, &given));
-    TRY(read_context(c, &context));
+    TRY(kmsd_read_context(c, "EncryptionContext", &context));
     TRY(kmsd_check_grant_tokens(c));
-    TRY(read_modifiers(c, &ignore_ciphertext));
-    TRY(refuse_recipient(c));
+    TRY(kmsd_read_modifiers(c, &ignore_ciphertext));
+    TRY(kmsd_refuse_recipient(c));
     if (ignore_ciphertext && key_id == NULL)
         REFUSE(c, VALIDATION, "KeyId is required when IGNORE_CIPHERTEXT is specified.");
     if (!given && !ignore_ciphertext)
@@ -150,12 +152,12 @@ struct result kmsd_decrypt(struct kmsd_call *c) {
     if (ignore_ciphertext)
         TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, &context, &k));
     else
-        TRY(find_for_decrypt(c, key_id, buf_slice(&ciphertext), &context, &blob, &k));
-    TRY(check_algorithm(c));
+        TRY(kmsd_find_for_decrypt(c, key_id, buf_slice(&ciphertext), &context, &blob, &k));
+    TRY(kmsd_check_algorithm(c, "EncryptionAlgorithm", k));
     TRY(kmsd_check_enabled(c, k));
     if (ignore_ciphertext) return kmsd_check_dry_run(c);
     TRY(kmsd_check_dry_run(c));
-    return open_blob(c, k, &blob, &context);
+    return answer_plaintext(c, k, &blob, &context);
 }
 
 static struct result read_data_key_length(struct kmsd_call *c, size_t *ret) {
@@ -177,16 +179,16 @@ static struct result generate(struct kmsd_call *c, bool with_plaintext) {
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(kmsd_get_str(c, "KeyId", 1, KEY_ID_MAX, &key_id));
     TRY(read_data_key_length(c, &bytes));
-    TRY(read_context(c, &context));
+    TRY(kmsd_read_context(c, "EncryptionContext", &context));
     TRY(kmsd_check_grant_tokens(c));
-    if (with_plaintext) TRY(refuse_recipient(c));
+    if (with_plaintext) TRY(kmsd_refuse_recipient(c));
     TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, &context, &k));
     TRY(kmsd_check_enabled(c, k));
     TRY(kmsd_check_dry_run(c));
     SECRET_AUTO(data_key);
     TRY(secret_random(bytes, &data_key));
-    TRY(seal(c, k, &context, secret_view(&data_key)));
-    if (with_plaintext) set_bytes(c->output, "Plaintext", secret_view(&data_key));
+    TRY(kmsd_seal(c, k, &context, secret_view(&data_key)));
+    if (with_plaintext) kmsd_set_bytes(c->output, "Plaintext", secret_view(&data_key));
     json_object_set_new(c->output, "KeyMaterialId", json_string(kmsd_key_current(k)->id));
     return OK;
 }

@@ -1,42 +1,8 @@
 #include <string.h>
-#include <strings.h>
 
 #include "kms/operations.h"
 
-enum { KEY_ID_MAX = 2048, DESCRIPTION_MAX = 8192, POLICY_MAX = 131072, TAGS_MAX = 50 };
-
-/* --- Tags: checked and kept; there is no operation to read them back yet but ReplicateKey's answer. --- */
-
-static struct result check_tag(struct kmsd_call *c, const json_t *tags, size_t at) {
-    const json_t *tag = json_array_get(tags, at);
-    const char *key = json_string_value(json_object_get(tag, "TagKey"));
-    const char *value = json_string_value(json_object_get(tag, "TagValue"));
-    if (key == NULL || value == NULL || key[0] == '\0' || strlen(key) > 128 || strlen(value) > 256)
-        REFUSE(c, VALIDATION, "A tag needs a TagKey of 1 to 128 and a TagValue of 0 to 256 characters");
-    if (strncasecmp(key, "aws:", 4) == 0) REFUSE(c, TAG, "Tags beginning with aws: are reserved");
-    for (size_t i = 0; i < at; i++)
-        if (strcmp(json_string_value(json_object_get(json_array_get(tags, i), "TagKey")), key) == 0)
-            REFUSE(c, TAG, "Duplicate tag keys");
-    return OK;
-}
-
-static struct result read_tags(struct kmsd_call *c, char **ret) {
-    json_t *tags = NULL;
-    TRY(kmsd_opt_array(c, "Tags", &tags));
-    if (json_array_size(tags) > TAGS_MAX) REFUSE(c, TAG, "Too many tags");
-    JSON_AUTO(kept);
-    kept = json_array();
-    for (size_t i = 0; i < json_array_size(tags); i++) {
-        TRY(check_tag(c, tags, i));
-        const json_t *tag = json_array_get(tags, i);
-        json_array_append_new(kept, json_pack("{s:O, s:O}", "TagKey", json_object_get(tag, "TagKey"), "TagValue",
-                                              json_object_get(tag, "TagValue")));
-    }
-    BUF_AUTO(text, 1 << 17);
-    TRY(json_write(kept, &text));
-    *ret = buf_take_str(&text);
-    return OK;
-}
+enum { KEY_ID_MAX = 2048, DESCRIPTION_MAX = 8192, POLICY_MAX = 131072 };
 
 /* What CreateKey and ReplicateKey have in common: description, tags, and the policy, checked for the key's ARN. */
 static struct result read_beginning(struct kmsd_call *c, const char *key_arn, const char *region,
@@ -45,7 +11,7 @@ static struct result read_beginning(struct kmsd_call *c, const char *key_arn, co
     const char *description = "", *policy = NULL;
     TRY(kmsd_opt_str(c, "Description", 0, DESCRIPTION_MAX, &description));
     TRY(kmsd_opt_str(c, "Policy", 1, POLICY_MAX, &policy));
-    TRY(read_tags(c, &s.tags));
+    TRY(kmsd_read_tags(c, &s.tags));
     s.description = str_dup(description);
     if (policy != NULL) {
         TRY(kmsd_check_policy(c, policy, key_arn, region));
@@ -154,22 +120,19 @@ struct result kmsd_describe_key(struct kmsd_call *c) {
 }
 
 struct result kmsd_list_keys(struct kmsd_call *c) {
-    int64_t limit = 100;
-    bool given = false, more = false;
-    const char *marker = "";
-    TRY(kmsd_opt_int(c, "Limit", 1, 1000, &limit, &given));
-    TRY(kmsd_opt_str(c, "Marker", 1, 320, &marker));
-    if (marker[0] != '\0' && !kmsd_is_key_id(marker)) REFUSE(c, INVALID_MARKER, NULL);
+    struct kmsd_page page = {.limit = 100};
+    bool more = false;
+    TRY(kmsd_read_page(c, 1000, &page));
+    if (page.marker[0] != '\0' && !kmsd_is_key_id(page.marker)) REFUSE(c, INVALID_MARKER, NULL);
     AUTO_FREE struct kmsd_key_id *ids = NULL;
     size_t count = 0;
-    TRY(kmsd_store_list(c->store, c->caller->account, marker, (size_t)limit, c->now_ms, &ids, &count, &more));
+    TRY(kmsd_store_list(c->store, c->caller->account, page.marker, page.limit, c->now_ms, &ids, &count, &more));
     const char *region = kmsd_store_region(c->store), *partition = arn_partition_of_region(slice_str(region));
     json_t *keys = json_array();
     for (size_t i = 0; i < count; i++) {
         AUTO_FREE char *arn = str_format("arn:%s:kms:%s:%s:key/%s", partition, region, c->caller->account, ids[i].text);
         json_array_append_new(keys, json_pack("{s:s, s:s}", "KeyId", ids[i].text, "KeyArn", arn));
     }
-    c->output = json_pack("{s:o, s:b}", "Keys", keys, "Truncated", more);
-    if (more) json_object_set_new(c->output, "NextMarker", json_string(ids[count - 1].text));
+    kmsd_answer_page(c, "Keys", keys, more ? ids[count - 1].text : NULL);
     return OK;
 }

@@ -5,7 +5,7 @@
 
 #include "kms/operations.h"
 
-enum { KEY_ID_MAX = 2048, MARKER_MAX = 320, DEFAULT_DAYS = 365, ON_DEMAND_MAX = 25, CLOSE_TO_DUE = 72 };
+enum { KEY_ID_MAX = 2048, DEFAULT_DAYS = 365, ON_DEMAND_MAX = 25, CLOSE_TO_DUE = 72 };
 
 static struct result find(struct kmsd_call *c, unsigned flags, const char **ret_name, struct kmsd_key **ret) {
     TRY(kmsd_get_str(c, "KeyId", 1, KEY_ID_MAX, ret_name));
@@ -15,14 +15,6 @@ static struct result find(struct kmsd_call *c, unsigned flags, const char **ret_
 static struct result check_decides(struct kmsd_call *c, const struct kmsd_key *k) {
     if (!kmsd_key_decides(k)) REFUSE(c, UNSUPPORTED_OPERATION, "%s is not a multi-region primary key.", k->arn);
     return OK;
-}
-
-static struct result
-change(struct kmsd_call *c, const struct kmsd_key *k,
-       struct result (*edit)(struct kmsd_store *, const struct kmsd_key *, struct kmsd_family *, void *), void *arg) {
-    struct result r = kmsd_store_change_family(c->store, k->family.id, c->now_ms, edit, arg, NULL);
-    if (r.code == ERR_NOT_FOUND) REFUSE(c, NOT_FOUND, "Key '%s' does not exist", k->arn);
-    return r;
 }
 
 struct setting {
@@ -50,7 +42,7 @@ struct result kmsd_enable_key_rotation(struct kmsd_call *c) {
     TRY(kmsd_opt_int(c, "RotationPeriodInDays", KMSD_MIN_ROTATION_DAYS, KMSD_MAX_ROTATION_DAYS, &days, &given));
     TRY(find(c, 0, &name, &k));
     struct setting wanted = {c, true, (unsigned)days};
-    return change(c, k, edit_setting, &wanted);
+    return kmsd_change_family(c, k, edit_setting, &wanted);
 }
 
 struct result kmsd_disable_key_rotation(struct kmsd_call *c) {
@@ -58,7 +50,7 @@ struct result kmsd_disable_key_rotation(struct kmsd_call *c) {
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(find(c, 0, &name, &k));
     struct setting wanted = {c, false, 0};
-    return change(c, k, edit_setting, &wanted);
+    return kmsd_change_family(c, k, edit_setting, &wanted);
 }
 
 struct result kmsd_get_key_rotation_status(struct kmsd_call *c) {
@@ -101,7 +93,7 @@ struct result kmsd_rotate_key_on_demand(struct kmsd_call *c) {
     const char *name = NULL;
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(find(c, 0, &name, &k));
-    TRY(change(c, k, edit_rotate, c));
+    TRY(kmsd_change_family(c, k, edit_rotate, c));
     c->output = json_pack("{s:s}", "KeyId", k->arn);
     return OK;
 }
@@ -129,30 +121,24 @@ static struct result find_marker(struct kmsd_call *c, const struct kmsd_family *
 
 struct result kmsd_list_key_rotations(struct kmsd_call *c) {
     static const char *const includes[] = {"ROTATIONS_ONLY", "ALL_KEY_MATERIAL", NULL};
-    const char *name = NULL, *include = includes[0], *marker = NULL;
-    int64_t limit = 100;
-    bool given = false;
+    const char *name = NULL, *include = includes[0];
+    struct kmsd_page page = {.limit = 100};
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(kmsd_opt_enum(c, "IncludeKeyMaterial", includes, &include));
-    TRY(kmsd_opt_int(c, "Limit", 1, 1000, &limit, &given));
-    TRY(kmsd_opt_str(c, "Marker", 1, MARKER_MAX, &marker));
+    TRY(kmsd_read_page(c, 1000, &page));
     TRY(find(c, 0, &name, &k));
     const struct kmsd_family *f = &k->family;
     size_t at = 0;
-    if (marker != NULL) TRY(find_marker(c, f, marker, &at));
+    if (page.marker[0] != '\0') TRY(find_marker(c, f, page.marker, &at));
     json_t *list = json_array();
-    c->output = json_pack("{s:o}", "Rotations", list);
-    bool more = false;
-    for (; at < f->material_count && !more; at++) {
+    const char *next = NULL;
+    for (; at < f->material_count && next == NULL; at++) {
         if (include == includes[0] && f->materials[at].rotation == KMSD_ROTATION_NONE) continue;
-        if (json_array_size(list) == (size_t)limit)
-            more = true;
+        if (json_array_size(list) == page.limit)
+            next = f->materials[at - 1].id;
         else
             json_array_append_new(list, rotation_entry(f, at));
     }
-    json_object_set_new(c->output, "Truncated", json_boolean(more));
-    if (more)
-        json_object_set(c->output, "NextMarker",
-                        json_object_get(json_array_get(list, (size_t)limit - 1), "KeyMaterialId"));
+    kmsd_answer_page(c, "Rotations", list, next);
     return OK;
 }

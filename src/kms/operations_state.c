@@ -12,15 +12,6 @@ static struct result find(struct kmsd_call *c, struct kmsd_key **ret) {
     return kmsd_find_authorized(c, key_id, 0, NULL, ret);
 }
 
-/* A key that went away between authorization and change. */
-static struct result change(struct kmsd_call *c, const struct kmsd_key *k,
-                            struct result (*edit)(const struct kmsd_key *key, struct kmsd_state *draft, void *arg),
-                            void *arg, struct kmsd_key **ret) {
-    struct result r = kmsd_store_change(c->store, k->family.id, c->now_ms, edit, arg, ret);
-    if (r.code == ERR_NOT_FOUND) REFUSE(c, NOT_FOUND, "Key '%s' does not exist", k->arn);
-    return r;
-}
-
 static struct result edit_enabled(const struct kmsd_key *key, struct kmsd_state *draft, void *arg) {
     struct kmsd_call *c = arg;
     TRY(kmsd_check_not_transient(c, key));
@@ -31,7 +22,7 @@ static struct result edit_enabled(const struct kmsd_key *key, struct kmsd_state 
 struct result kmsd_enable_key(struct kmsd_call *c) {
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(find(c, &k));
-    return change(c, k, edit_enabled, c, NULL);
+    return kmsd_change_state(c, k, edit_enabled, c, NULL);
 }
 
 struct result kmsd_disable_key(struct kmsd_call *c) {
@@ -45,7 +36,8 @@ struct schedule {
 
 static struct result edit_schedule(const struct kmsd_key *key, struct kmsd_state *draft, void *arg) {
     struct schedule *s = arg;
-    if (key->state.pending_days > 0) return kmsd_refuse_state(s->call, key);
+    enum kmsd_key_state state = kmsd_key_state_at(key, s->call->now_ms);
+    if (key->state.pending_days > 0 || state == KMSD_STATE_UPDATING) return kmsd_refuse_state(s->call, key);
     bool waits_for_replicas = kmsd_key_is_primary(key) && key->family.related_count > 1;
     draft->pending_days = s->days;
     draft->deletion_ms = waits_for_replicas ? 0 : s->call->now_ms + s->days * kmsd_store_day_ms(s->call->store);
@@ -59,7 +51,7 @@ struct result kmsd_schedule_key_deletion(struct kmsd_call *c) {
     TRY(kmsd_opt_int(c, "PendingWindowInDays", 7, 30, &days, &given));
     TRY(find(c, &k));
     struct schedule s = {c, (unsigned)days};
-    TRY(change(c, k, edit_schedule, &s, &now));
+    TRY(kmsd_change_state(c, k, edit_schedule, &s, &now));
     c->output =
         json_pack("{s:s, s:s, s:I}", "KeyId", now->arn, "KeyState",
                   kmsd_key_state_name(kmsd_key_state_at(now, c->now_ms)), "PendingWindowInDays", (json_int_t)days);
@@ -80,7 +72,7 @@ static struct result edit_cancel(const struct kmsd_key *key, struct kmsd_state *
 struct result kmsd_cancel_key_deletion(struct kmsd_call *c) {
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(find(c, &k));
-    TRY(change(c, k, edit_cancel, c, NULL));
+    TRY(kmsd_change_state(c, k, edit_cancel, c, NULL));
     c->output = json_pack("{s:s}", "KeyId", k->arn);
     return OK;
 }
@@ -106,7 +98,7 @@ struct result kmsd_put_key_policy(struct kmsd_call *c) {
     TRY(check_policy_name(c));
     TRY(kmsd_check_policy(c, policy, k->arn, k->region));
     AUTO_FREE char *copy = str_dup(policy);
-    return change(c, k, edit_policy, copy, NULL);
+    return kmsd_change_state(c, k, edit_policy, copy, NULL);
 }
 
 struct result kmsd_get_key_policy(struct kmsd_call *c) {
@@ -114,5 +106,15 @@ struct result kmsd_get_key_policy(struct kmsd_call *c) {
     TRY(find(c, &k));
     TRY(check_policy_name(c));
     c->output = json_pack("{s:s, s:s}", "Policy", k->state.policy, "PolicyName", "default");
+    return OK;
+}
+
+struct result kmsd_list_key_policies(struct kmsd_call *c) {
+    struct kmsd_page page = {.limit = 100};
+    AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
+    TRY(kmsd_read_page(c, 1000, &page));
+    if (page.marker[0] != '\0') REFUSE(c, INVALID_MARKER, NULL); // one name: there never is another page
+    TRY(find(c, &k));
+    kmsd_answer_page(c, "PolicyNames", json_pack("[s]", "default"), NULL);
     return OK;
 }

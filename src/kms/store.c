@@ -10,6 +10,7 @@
 
 struct kmsd_store {
     struct kmsd_files files;
+    struct kmsd_aliases *aliases;
     int64_t day_ms;
     pthread_mutex_t changing;    /* held while a key of this region is changed or read from its files */
     pthread_rwlock_t table_lock; /* guards the table; never held during I/O */
@@ -365,6 +366,7 @@ static struct result delete_key(struct kmsd_store *s, const char *id, int64_t no
     TRY(find_held(s, id, &k));
     if (!is_gone(s, k, now_ms)) return OK; // cancelled meanwhile
     if (multi_region) TRY(leave_family(s, id, now_ms));
+    TRY(kmsd_aliases_forget_key(s->aliases, id));
     TRY(kmsd_files_remove_own(&s->files, id));
     table_remove(s, id);
     log_info("key.deleted", KV("key", k->arn));
@@ -482,7 +484,8 @@ struct result kmsd_store_open(const struct kmsd_store_options *options, struct k
     s->day_ms = options->day_ms > 0 ? options->day_ms : 24LL * 3600 * 1000;
     pthread_mutex_init(&s->changing, NULL);
     pthread_rwlock_init(&s->table_lock, NULL);
-    struct result r = kmsd_files_each(&s->files, false, load_own, s);
+    struct result r = kmsd_aliases_open(s->files.data_dir, &s->aliases);
+    if (is_ok(r)) r = kmsd_files_each(&s->files, false, load_own, s);
     if (is_ok(r)) r = kmsd_files_each(&s->files, true, load_shared, s);
     if (is_err(r)) {
         kmsd_store_close(s);
@@ -497,6 +500,7 @@ struct kmsd_store *kmsd_store_close(struct kmsd_store *s) {
     for (size_t i = 0; i < s->count; i++)
         kmsd_key_unref(s->keys[i]);
     mem_free(s->keys);
+    kmsd_aliases_close(s->aliases);
     kmsd_files_done(&s->files);
     pthread_mutex_destroy(&s->changing);
     pthread_rwlock_destroy(&s->table_lock);
@@ -510,4 +514,8 @@ int64_t kmsd_store_day_ms(const struct kmsd_store *s) {
 
 const char *kmsd_store_region(const struct kmsd_store *s) {
     return s->files.region;
+}
+
+struct kmsd_aliases *kmsd_store_aliases(struct kmsd_store *s) {
+    return s->aliases;
 }

@@ -2,6 +2,7 @@
  * process that is killed at any moment leaves the old or the new state. Thread-safe.
  *
  *     DATA/keys/ID.json      a single-Region key, or what this region decided about a Multi-Region key
+ *     DATA/aliases.json      the aliases of this region
  *     DATA/region, lock      which region the folder belongs to; held by the process that serves it
  *     SHARED/keys/ID.json    a Multi-Region key's family: material, primary, regions and how the key began in each
  *     SHARED/root.id, lock   which root key all of it is wrapped under; held while SHARED is changed
@@ -12,6 +13,7 @@
 #ifndef LOCKSET_KMS_STORE_H
 #define LOCKSET_KMS_STORE_H
 
+#include "kms/aliases.h"
 #include "kms/key.h"
 
 struct kmsd_store;
@@ -30,6 +32,7 @@ struct kmsd_store_options {
 struct result kmsd_store_open(const struct kmsd_store_options *options, struct kmsd_store **ret);
 struct kmsd_store *kmsd_store_close(struct kmsd_store *s); /* accepts NULL; no call may be running */
 int64_t kmsd_store_day_ms(const struct kmsd_store *s);
+struct kmsd_aliases *kmsd_store_aliases(struct kmsd_store *s);
 const char *kmsd_store_region(const struct kmsd_store *s);
 
 /* The key as it is now. NOT_FOUND also when its deletion date has passed. The caller unrefs *ret. */

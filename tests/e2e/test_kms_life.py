@@ -241,7 +241,7 @@ def test_key_ids_that_name_nothing(customer):
 
 
 def test_operations_that_are_not_served(kms, customer):
-    refused("UnknownOperationException", customer.list_aliases)
+    refused("UnknownOperationException", customer.describe_custom_key_stores)
     status, _, answer = kms.raw("Nonsense", {})
     assert (status, answer["__type"]) == (400, "UnknownOperationException")
 
