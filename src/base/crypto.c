@@ -8,7 +8,7 @@
 
 /* Looking an algorithm up by name costs more than hashing a short text, so each is fetched once and kept. */
 static struct {
-    EVP_MD *sha256, *md5;
+    EVP_MD *sha256, *sha1, *md5;
     EVP_CIPHER *gcm, *siv;
     EVP_MAC *hmac;
     EVP_MAC_CTX *hmac_sha256; /* a pattern to copy: knows its digest, has no key */
@@ -17,6 +17,7 @@ static pthread_once_t algorithms_once = PTHREAD_ONCE_INIT;
 
 static void algorithms_fetch(void) {
     algorithms.sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+    algorithms.sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
     algorithms.md5 = EVP_MD_fetch(NULL, "MD5", NULL);
     algorithms.gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     algorithms.siv = EVP_CIPHER_fetch(NULL, "AES-256-SIV", NULL);
@@ -34,7 +35,8 @@ static void algorithms_fetch(void) {
 
 static struct result algorithms_ready(void) {
     pthread_once(&algorithms_once, algorithms_fetch);
-    CHECK(algorithms.sha256 && algorithms.md5 && algorithms.gcm && algorithms.siv && algorithms.hmac_sha256,
+    CHECK(algorithms.sha256 && algorithms.sha1 && algorithms.md5 && algorithms.gcm && algorithms.siv &&
+              algorithms.hmac_sha256,
           ERR_INTERNAL,
           "OpenSSL lacks an algorithm that Lockset needs (is the FIPS configuration without MD5 or SIV?)");
     return OK;
@@ -120,7 +122,7 @@ struct result digest_new(enum digest_kind kind, struct digest **ret) {
     TRY(algorithms_ready());
     AUTO(digest_free_auto) struct digest *d = mem_alloc(sizeof *d);
     d->context = EVP_MD_CTX_new();
-    const EVP_MD *md = kind == DIGEST_MD5 ? algorithms.md5 : algorithms.sha256;
+    const EVP_MD *md = kind == DIGEST_MD5 ? algorithms.md5 : kind == DIGEST_SHA1 ? algorithms.sha1 : algorithms.sha256;
     CHECK(d->context && EVP_DigestInit_ex2(d->context, md, NULL) == 1, ERR_INTERNAL, "a digest could not be started");
     *ret = TAKE(d);
     return OK;
@@ -253,36 +255,4 @@ struct result siv_open(struct slice key64, struct slice aad, struct slice in, st
     }
     out->len += text.len;
     return OK;
-}
-
-static uint32_t crc32_table[8][256];
-static pthread_once_t crc32_once = PTHREAD_ONCE_INIT;
-
-/* Eight tables, so that eight bytes are taken at a time ("slicing by 8"). */
-static void crc32_fill(void) {
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int bit = 0; bit < 8; bit++)
-            c = c & 1 ? c >> 1 ^ 0xEDB88320u : c >> 1;
-        crc32_table[0][i] = c;
-    }
-    for (uint32_t i = 0; i < 256; i++)
-        for (int t = 1; t < 8; t++)
-            crc32_table[t][i] = crc32_table[t - 1][i] >> 8 ^ crc32_table[0][crc32_table[t - 1][i] & 255];
-}
-
-uint32_t crc32_update(uint32_t crc, struct slice in) {
-    pthread_once(&crc32_once, crc32_fill);
-    const uint8_t *p = in.data;
-    size_t n = in.len;
-    crc = ~crc;
-    for (; n >= 8; p += 8, n -= 8) {
-        uint32_t a = crc ^ (p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
-        crc = crc32_table[7][a & 255] ^ crc32_table[6][a >> 8 & 255] ^ crc32_table[5][a >> 16 & 255] ^
-              crc32_table[4][a >> 24] ^ crc32_table[3][p[4]] ^ crc32_table[2][p[5]] ^ crc32_table[1][p[6]] ^
-              crc32_table[0][p[7]];
-    }
-    for (; n > 0; p++, n--)
-        crc = crc >> 8 ^ crc32_table[0][(crc ^ *p) & 255];
-    return ~crc;
 }

@@ -9,6 +9,7 @@
 enum {
     SHA256_BYTES = 32,
     MD5_BYTES = 16,
+    SHA1_BYTES = 20,
     KEY_BYTES = 32,
     GCM_NONCE_BYTES = 12,
     GCM_TAG_BYTES = 16,
@@ -25,11 +26,11 @@ struct result hmac_sha256(struct slice key, struct slice in, uint8_t ret[static 
 struct result hkdf_sha256(struct slice key, struct slice salt, struct slice info, uint8_t *ret, size_t len);
 
 /* Streaming digests. */
-enum digest_kind { DIGEST_SHA256, DIGEST_MD5 };
+enum digest_kind { DIGEST_SHA256, DIGEST_MD5, DIGEST_SHA1 /* a checksum only, never a proof */ };
 struct digest; /* opaque */
 struct result digest_new(enum digest_kind kind, struct digest **ret);
 struct result digest_update(struct digest *d, struct slice in);
-/* Writes 32 or 16 bytes; the object can only be freed afterwards. */
+/* Writes 32, 16 or 20 bytes; the object can only be freed afterwards. */
 struct result digest_finish(struct digest *d, uint8_t *ret);
 struct digest *digest_free(struct digest *d); /* accepts NULL, returns NULL */
 static inline void digest_free_auto(struct digest **d) {
@@ -56,7 +57,9 @@ static inline void gcm_free_auto(struct gcm **g) {
 struct result siv_seal(struct slice key64, struct slice aad, struct slice in, struct buf *out);
 struct result siv_open(struct slice key64, struct slice aad, struct slice in, struct buf *out);
 
-/* Checksums of S3 requests. */
-uint32_t crc32_update(uint32_t crc, struct slice in); /* zlib's polynomial, start with 0 */
+/* Checksums of S3 requests (crc.c); start with 0. */
+uint32_t crc32_update(uint32_t crc, struct slice in);     /* zlib's */
+uint32_t crc32c_update(uint32_t crc, struct slice in);    /* Castagnoli, RFC 3720 */
+uint64_t crc64nvme_update(uint64_t crc, struct slice in); /* NVMe's, Rocksoft */
 
 #endif

@@ -60,12 +60,10 @@ void exchange_add_etag(struct fields *f, const struct store_etag *etag) {
     fields_add_format(f, "ETag", "\"%s\"", text);
 }
 
-void exchange_add_checksums(const struct exchange *x, struct fields *f) {
-    static const char *const names[] = {"x-amz-checksum-crc32", "x-amz-checksum-sha256"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        const char *value = exchange_header(x, names[i]);
-        if (value != NULL) fields_add(f, names[i], value);
-    }
+void exchange_add_checksum(const struct exchange *x, struct fields *f) {
+    char text[S3_CHECKSUM_TEXT_BYTES];
+    s3_digest_checksum_text(&x->digest, text);
+    if (text[0] != '\0') fields_add_copy(f, s3_checksum_header(x->digest.checksum.kind), text);
 }
 
 static void fail(struct exchange *x, enum s3_error error, const char *message) {

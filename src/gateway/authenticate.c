@@ -52,6 +52,20 @@ static void refuse(struct exchange *x, const struct sigv4_verified *v) {
     exchange_fail(x, error, "%s%s", v->detail[0] != '\0' ? v->detail : s3_error_text(error), hint);
 }
 
+/* Chunks are signed with the request's own signing key, each after the signature before. */
+static bool keep_signing_key(struct exchange *x, const char *content_sha256) {
+    enum sigv4_payload form = sigv4_payload_parse(content_sha256, NULL);
+    if (form != SIGV4_PAYLOAD_STREAMING && form != SIGV4_PAYLOAD_STREAMING_TRAILER) return true;
+    struct sigv4_credential credential;
+    struct result r = OK;
+    if (lookup(x, x->authorized.access_key_id, &credential))
+        r = sigv4_signing_key(credential.secret_key, x->authorized.amz_date, x->authorized.region, "s3",
+                              &x->signing_key);
+    if (is_ok(r)) return true;
+    exchange_fail_result(x, r, S3_ERR_ACCESS_DENIED);
+    return false;
+}
+
 bool exchange_authenticate(struct exchange *x) {
     SIGV4_FIELDS_AUTO(fields);
     http_each_header(x->http, sigv4_fields_add, &fields);
@@ -91,5 +105,6 @@ bool exchange_authenticate(struct exchange *x) {
         exchange_fail(x, S3_ERR_INVALID_REQUEST, "the header x-amz-content-sha256 is missing");
         return false;
     }
-    return true;
+    x->authorized = v;
+    return keep_signing_key(x, content_sha256);
 }

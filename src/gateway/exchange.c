@@ -39,41 +39,68 @@ static bool check_bucket(struct exchange *x) {
     return false;
 }
 
-static bool check_length(struct exchange *x) {
-    int64_t length = http_content_length(x->http);
+/* The length of the body itself, without a framing; -1 if it is not announced. False: answered. */
+static bool body_length(struct exchange *x, int64_t *ret) {
+    *ret = http_content_length(x->http);
+    if (!x->is_chunked) return true;
+    const char *text = exchange_header(x, "x-amz-decoded-content-length");
+    uint64_t length = 0;
+    *ret = -1;
+    if (text == NULL) return true;
+    if (is_err(slice_to_u64(slice_str(text), INT64_MAX, &length))) {
+        exchange_fail(x, S3_ERR_INVALID_ARGUMENT, "x-amz-decoded-content-length is not a number");
+        return false;
+    }
+    *ret = (int64_t)length;
+    return true;
+}
+
+static bool check_length(struct exchange *x, int64_t length) {
     switch (x->request.body) {
     case S3_BODY_NONE:
         if (length <= 0) return true;
         exchange_fail(x, S3_ERR_INVALID_REQUEST, "%s takes no body", s3_operation_name(x->request.operation));
         return false;
     case S3_BODY_XML:
+        if (length < 0 && x->is_chunked) break;
         if (length <= S3_XML_MAX_BYTES) return true;
         exchange_fail(x, S3_ERR_MALFORMED_XML, "the XML is larger than %d bytes", S3_XML_MAX_BYTES);
         return false;
     case S3_BODY_STREAM:
-        if (length < 0) {
-            exchange_fail(x, S3_ERR_MISSING_CONTENT_LENGTH, "Content-Length is missing");
-            return false;
-        }
+        if (length < 0) break;
         if (length <= upload_max_bytes) return true;
         exchange_fail(x, S3_ERR_ENTITY_TOO_LARGE, "more than %d GiB in one upload; send it in parts", OBJECT_MAX_GIB);
         return false;
     }
+    exchange_fail(x, S3_ERR_MISSING_CONTENT_LENGTH, "%s is missing",
+                  x->is_chunked ? "x-amz-decoded-content-length" : "Content-Length");
     return false;
 }
 
-static bool start_digest(struct exchange *x) {
-    const struct s3_announced announced = {
+static bool start_body(struct exchange *x) {
+    struct s3_announced announced = {
         .content_sha256 = exchange_header(x, "x-amz-content-sha256"),
         .content_md5 = exchange_header(x, "content-md5"),
-        .checksum_crc32 = exchange_header(x, "x-amz-checksum-crc32"),
-        .checksum_sha256 = exchange_header(x, "x-amz-checksum-sha256"),
-        .length = http_content_length(x->http),
+        .sdk_algorithm = exchange_header(x, "x-amz-sdk-checksum-algorithm"),
+        .trailer = exchange_header(x, "x-amz-trailer"),
     };
-    struct s3_refusal refusal;
-    if (s3_digest_start(&announced, &x->digest, &refusal)) return true;
-    exchange_refuse(x, &refusal);
-    return false;
+    for (unsigned i = 0; i < S3_CHECKSUM_MAX; i++)
+        announced.checksums[i] = exchange_header(x, s3_checksum_header((enum s3_checksum_kind)i));
+    enum sigv4_payload form = sigv4_payload_parse(announced.content_sha256, NULL);
+    x->is_chunked = form == SIGV4_PAYLOAD_STREAMING || form == SIGV4_PAYLOAD_STREAMING_TRAILER ||
+                    form == SIGV4_PAYLOAD_STREAMING_UNSIGNED_TRAILER;
+    struct s3_refusal refusal = {0};
+    if (!body_length(x, &announced.length) || !check_length(x, announced.length)) return false;
+    if (!s3_digest_start(&announced, &x->digest, &refusal)) {
+        exchange_refuse(x, &refusal);
+        return false;
+    }
+    const struct s3_chunked_seed seed = {.signing_key = secret_view(&x->signing_key),
+                                         .amz_date = x->authorized.amz_date,
+                                         .scope = x->authorized.scope,
+                                         .signature = x->authorized.signature};
+    if (x->is_chunked) s3_chunked_start(form, (uint64_t)announced.length, &seed, &x->chunked);
+    return true;
 }
 
 static bool check_lease(struct exchange *x) {
@@ -93,16 +120,15 @@ static void begin(void *context, struct http_request *http) {
     buf_init_wiping(&x->ahead, LEASE_CHUNK_BYTES);
     http_set_user(http, x);
     if (!exchange_authenticate(x) || !parse(x) || !check_lease(x) || !check_bucket(x) || !exchange_check_headers(x) ||
-        !check_length(x) || !start_digest(x))
+        !start_body(x))
         return;
     if (x->request.operation == S3_PUT_OBJECT) (void)object_put_begin(x);
     if (x->request.operation == S3_UPLOAD_PART) (void)upload_part_begin(x);
 }
 
-static void body(void *context, struct http_request *http, struct slice piece) {
-    struct exchange *x = http_user(http);
-    if (x == NULL || http_answered(http) || piece.len == 0) return;
-    struct s3_refusal refusal;
+/* A piece of the body itself. */
+static void take_content(struct exchange *x, struct slice piece) {
+    struct s3_refusal refusal = {0};
     if (!s3_digest_update(&x->digest, piece, &refusal)) {
         exchange_refuse(x, &refusal);
         return;
@@ -119,6 +145,33 @@ static void body(void *context, struct http_request *http, struct slice piece) {
         x->writer = store_writer_free(x->writer);
         exchange_fail_result(x, r, S3_ERR_INTERNAL);
     }
+}
+
+static void body(void *context, struct http_request *http, struct slice piece) {
+    struct exchange *x = http_user(http);
+    if (x == NULL || http_answered(http) || piece.len == 0) return;
+    if (!x->is_chunked) {
+        take_content(x, piece);
+        return;
+    }
+    while (piece.len > 0 && !http_answered(http)) {
+        struct s3_refusal refusal = {0};
+        struct slice content;
+        if (!s3_chunked_next(&x->chunked, &piece, &content, &refusal))
+            exchange_refuse(x, &refusal);
+        else if (content.len > 0)
+            take_content(x, content);
+    }
+}
+
+static bool finish_body(struct exchange *x, struct s3_refusal *refusal) {
+    const char *name, *value;
+    if (x->is_chunked && x->request.body != S3_BODY_NONE) {
+        if (!s3_chunked_finish(&x->chunked, refusal)) return false;
+        if (s3_chunked_trailer(&x->chunked, &name, &value) && !s3_digest_trailer(&x->digest, name, value, refusal))
+            return false;
+    }
+    return s3_digest_finish(&x->digest, refusal);
 }
 
 static void run(struct exchange *x) {
@@ -168,12 +221,11 @@ static void run(struct exchange *x) {
 static void finish(void *context, struct http_request *http) {
     struct exchange *x = http_user(http);
     if (x == NULL || http_answered(http)) return;
-    struct s3_refusal refusal;
-    if (!s3_digest_finish(&x->digest, &refusal)) {
+    struct s3_refusal refusal = {0};
+    if (finish_body(x, &refusal))
+        run(x);
+    else
         exchange_refuse(x, &refusal);
-        return;
-    }
-    run(x);
 }
 
 static void done(void *context, struct http_request *http) {
@@ -182,7 +234,9 @@ static void done(void *context, struct http_request *http) {
     http_set_user(http, NULL);
     x->reader = store_reader_free(x->reader);
     x->writer = store_writer_free(x->writer); /* an upload that did not get to its commit leaves nothing */
+    s3_chunked_done(&x->chunked);
     s3_digest_done(&x->digest);
+    secret_done(&x->signing_key);
     s3_request_done(&x->request);
     buf_done(&x->body);
     buf_done(&x->ahead);

@@ -5,6 +5,7 @@
 
 #include "base/http_server.h"
 #include "gateway/gateway.h"
+#include "gateway/s3_chunked.h"
 #include "gateway/s3_digest.h"
 #include "gateway/s3_request.h"
 
@@ -51,6 +52,10 @@ struct exchange {
     struct http_request *http;
     struct s3_request request;
     struct s3_digest digest;
+    bool is_chunked; /* the body comes as aws-chunked */
+    struct s3_chunked chunked;
+    struct secret signing_key;        /* for chunk signatures; empty otherwise */
+    struct sigv4_verified authorized; /* the request's own signature, where their chain begins */
     char id[EXCHANGE_ID_BYTES];
     struct buf body;             /* of S3_BODY_XML */
     struct store_writer *writer; /* of S3_BODY_STREAM */
@@ -74,10 +79,11 @@ void exchange_answer_empty(struct exchange *x, int status, struct fields *f);
 void exchange_add_id(const struct exchange *x, struct fields *f);
 /* x-amz-server-side-encryption and its key. Source: API_PutObject (response headers). */
 void exchange_add_encryption(const struct exchange *x, struct fields *f);
-/* CopyObjectResult or CopyPartResult. */
-void exchange_answer_copied(struct exchange *x, const char *element, const struct store_written *written);
+/* CopyObjectResult or CopyPartResult; source NULL: its checksum, if it has one, is not the copy's. */
+void exchange_answer_copied(struct exchange *x, const char *element, const struct store_written *written,
+                            const struct store_info *source);
 /* x-amz-checksum-...: what the client announced and was verified is confirmed, as newer SDKs expect. */
-void exchange_add_checksums(const struct exchange *x, struct fields *f);
+void exchange_add_checksum(const struct exchange *x, struct fields *f);
 /* ETag in quotes. */
 void exchange_add_etag(struct fields *f, const struct store_etag *etag);
 
@@ -97,6 +103,7 @@ struct object_fields {
     size_t count;
 };
 bool exchange_object_fields(struct exchange *x, struct object_fields *ret);
+void object_fields_add(struct object_fields *f, const char *name, const char *value);
 void object_fields_done(struct object_fields *f);
 
 /* --- Operations. --- */

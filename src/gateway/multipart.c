@@ -8,9 +8,24 @@
 
 enum { PART_MIN_BYTES = 5 * 1024 * 1024 };
 
+/* Of the parts: each is held to the one that it brings. */
+static bool checksum_algorithm(struct exchange *x, const char **ret) {
+    enum s3_checksum_kind kind;
+    const char *name = exchange_header(x, "x-amz-checksum-algorithm");
+    *ret = NULL;
+    if (name == NULL) return true;
+    if (!s3_checksum_of_name(name, &kind)) {
+        exchange_fail(x, S3_ERR_INVALID_REQUEST, "x-amz-checksum-algorithm names no algorithm that is known here");
+        return false;
+    }
+    *ret = s3_checksum_name(kind);
+    return true;
+}
+
 void upload_create(struct exchange *x) {
     AUTO(object_fields_done) struct object_fields fields = {0};
-    if (!exchange_object_fields(x, &fields)) return;
+    const char *algorithm = NULL;
+    if (!checksum_algorithm(x, &algorithm) || !exchange_object_fields(x, &fields)) return;
     const struct store_commit commit = {
         .key = x->request.key, .fields = fields.list, .field_count = fields.count, .token = x->listener->epoch};
     char id[STORE_UPLOAD_ID_BYTES];
@@ -29,7 +44,6 @@ void upload_create(struct exchange *x) {
     xml_close(&w);
     FIELDS_AUTO(f);
     exchange_add_encryption(x, &f);
-    const char *algorithm = exchange_header(x, "x-amz-checksum-algorithm");
     if (algorithm != NULL) fields_add(&f, "x-amz-checksum-algorithm", algorithm);
     exchange_answer_xml(x, &f, &document);
 }
@@ -67,7 +81,7 @@ void upload_part_finish(struct exchange *x) {
     FIELDS_AUTO(f);
     exchange_add_etag(&f, &written.etag);
     exchange_add_encryption(x, &f);
-    exchange_add_checksums(x, &f);
+    exchange_add_checksum(x, &f);
     exchange_answer_empty(x, 200, &f);
 }
 
@@ -103,7 +117,7 @@ void upload_part_copy(struct exchange *x) {
         exchange_fail_result(x, r, S3_ERR_NO_SUCH_UPLOAD);
         return;
     }
-    exchange_answer_copied(x, "CopyPartResult", &written);
+    exchange_answer_copied(x, "CopyPartResult", &written, NULL);
 }
 
 static void answer_completed(struct exchange *x, const struct store_written *written) {

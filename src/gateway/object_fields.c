@@ -12,9 +12,7 @@ enum { USER_METADATA_MAX_BYTES = 2048 }; /* Source: S3 user guide, "User-defined
 static const char *const understood[] = {
     "x-amz-api-version",
     "x-amz-checksum-algorithm",
-    "x-amz-checksum-crc32",
     "x-amz-checksum-mode",
-    "x-amz-checksum-sha256",
     "x-amz-content-sha256",
     "x-amz-copy-source",
     "x-amz-copy-source-if-match",
@@ -82,7 +80,8 @@ static void check_header(void *arg, const char *name, const char *value) {
         s3_refuse(&s->refusal, S3_ERR_INVALID_REQUEST, "%.64s is not allowed when reading", name);
         return;
     }
-    if (is_metadata(name)) return;
+    enum s3_checksum_kind kind;
+    if (is_metadata(name) || s3_checksum_of_header(name, &kind)) return;
     for (size_t i = 0; i < ARRAY_LEN(understood); i++)
         if (strcasecmp(understood[i], name) == 0) return;
     if (strcasecmp(name, "x-amz-server-side-encryption-aws-kms-key-id") == 0) {
@@ -110,6 +109,13 @@ void object_fields_done(struct object_fields *f) {
     }
     mem_free(f->list);
     *f = (struct object_fields){0};
+}
+
+void object_fields_add(struct object_fields *f, const char *name, const char *value) {
+    char *lower = str_dup(name);
+    for (char *p = lower; *p != '\0'; p++)
+        *p = (char)tolower((unsigned char)*p);
+    f->list[f->count++] = (struct store_field){lower, str_dup(value)};
 }
 
 static const char *const kept[] = {"content-type",  "content-encoding",    "content-language",
@@ -145,14 +151,11 @@ static void collect(void *arg, const char *name, const char *value) {
     AUTO_FREE char *text = strcasecmp(name, "content-encoding") == 0 ? stored_encoding(value) : str_dup(value);
     if (text[0] == '\0' && !is_metadata(name)) return;
     if (is_metadata(name)) c->user_bytes += strlen(name) - strlen("x-amz-meta-") + strlen(value);
-    if (c->fields->count == STORE_FIELDS_MAX) {
+    if (c->fields->count == STORE_FIELDS_MAX - 1) { /* one is for a checksum */
         c->too_many = true;
         return;
     }
-    char *lower = str_dup(name);
-    for (char *p = lower; *p != '\0'; p++)
-        *p = (char)tolower((unsigned char)*p);
-    c->fields->list[c->fields->count++] = (struct store_field){lower, TAKE(text)};
+    object_fields_add(c->fields, name, text);
 }
 
 bool exchange_object_fields(struct exchange *x, struct object_fields *ret) {

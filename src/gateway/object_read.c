@@ -24,8 +24,14 @@ static bool is_plain_value(const char *value) {
     return true;
 }
 
+/* A checksum of the whole object is told with the whole object, when asked for. */
+static bool tells_checksums(const struct exchange *x, bool partial) {
+    const char *mode = exchange_header(x, "x-amz-checksum-mode");
+    return !partial && mode != NULL && strcasecmp(mode, "ENABLED") == 0;
+}
+
 /* Stored content headers, unless response-... overrides them, and user metadata. False: answered. */
-static bool add_metadata(struct exchange *x, const struct store_info *info, struct fields *f) {
+static bool add_metadata(struct exchange *x, const struct store_info *info, bool partial, struct fields *f) {
     static const char prefix[] = "response-";
     bool has_type = false;
     for (size_t i = 0; i < x->request.param_count; i++) {
@@ -45,6 +51,11 @@ static bool add_metadata(struct exchange *x, const struct store_info *info, stru
             overridden = overridden || (strcasecmp(f->list[j].name, field->name) == 0 &&
                                         strncasecmp(field->name, "x-amz-meta-", 11) != 0);
         if (overridden) continue;
+        enum s3_checksum_kind kind;
+        if (s3_checksum_of_header(field->name, &kind)) {
+            if (!tells_checksums(x, partial)) continue;
+            fields_add(f, "x-amz-checksum-type", "FULL_OBJECT");
+        }
         has_type = has_type || strcmp(field->name, "content-type") == 0;
         fields_add_copy(f, field->name, field->value);
     }
@@ -170,7 +181,7 @@ void object_get(struct exchange *x) {
     uint64_t offset = 0, length = 0;
     bool partial = false;
     if (!choose_range(x, info, &f, &offset, &length, &partial)) return;
-    if (!add_metadata(x, info, &f)) return;
+    if (!add_metadata(x, info, partial, &f)) return;
     add_object_fields(x, info, &f);
     if (partial && length > 0)
         fields_add_format(&f, "Content-Range", "bytes %llu-%llu/%llu", (unsigned long long)offset,

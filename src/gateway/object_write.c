@@ -1,5 +1,6 @@
 /* PutObject, CopyObject, DeleteObject, DeleteObjects. */
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/xml.h"
@@ -22,6 +23,9 @@ void object_put_finish(struct exchange *x) {
     AUTO(object_fields_done) struct object_fields fields = {0};
     struct store_commit commit = {.key = x->request.key, .token = x->listener->epoch};
     if (!exchange_write_condition(x, &commit.condition) || !exchange_object_fields(x, &fields)) return;
+    char checksum[S3_CHECKSUM_TEXT_BYTES];
+    s3_digest_checksum_text(&x->digest, checksum);
+    if (checksum[0] != '\0') object_fields_add(&fields, s3_checksum_header(x->digest.checksum.kind), checksum);
     commit.fields = fields.list;
     commit.field_count = fields.count;
     commit.md5 = x->digest.md5 != NULL ? x->digest.want_md5 : NULL;
@@ -35,7 +39,8 @@ void object_put_finish(struct exchange *x) {
     FIELDS_AUTO(f);
     exchange_add_etag(&f, &written.etag);
     exchange_add_encryption(x, &f);
-    exchange_add_checksums(x, &f);
+    exchange_add_checksum(x, &f);
+    if (checksum[0] != '\0') fields_add(&f, "x-amz-checksum-type", "FULL_OBJECT");
     exchange_answer_empty(x, 200, &f);
 }
 
@@ -83,7 +88,15 @@ static bool replaces_metadata(struct exchange *x, bool *ret) {
     return false;
 }
 
-void exchange_answer_copied(struct exchange *x, const char *element, const struct store_written *written) {
+/* The checksum that an object was stored with; NULL if none. */
+static const char *stored_checksum(const struct store_info *info, enum s3_checksum_kind *ret) {
+    for (size_t i = 0; i < info->field_count; i++)
+        if (s3_checksum_of_header(info->fields[i].name, ret)) return info->fields[i].value;
+    return NULL;
+}
+
+void exchange_answer_copied(struct exchange *x, const char *element, const struct store_written *written,
+                            const struct store_info *source) {
     char date[CLOCK_ISO_BYTES], etag[STORE_ETAG_TEXT_BYTES];
     clock_format_iso(written->mtime_ms, date);
     store_etag_format(&written->etag, etag);
@@ -95,10 +108,28 @@ void exchange_answer_copied(struct exchange *x, const char *element, const struc
     xml_open_ns(&w, element, S3_NAMESPACE);
     xml_element_str(&w, "LastModified", date);
     xml_element(&w, "ETag", buf_slice(&quoted));
+    enum s3_checksum_kind kind;
+    const char *checksum = source != NULL ? stored_checksum(source, &kind) : NULL;
+    if (checksum != NULL) {
+        xml_element_str(&w, s3_checksum_element(kind), checksum);
+        xml_element_str(&w, "ChecksumType", "FULL_OBJECT");
+    }
     xml_close(&w);
     FIELDS_AUTO(f);
     exchange_add_encryption(x, &f);
     exchange_answer_xml(x, &f, &document);
+}
+
+/* A copy has the checksum of its source: the content is not read, so no other can be computed. */
+static bool copied_checksum(struct exchange *x, const struct store_info *source, struct object_fields *replacing) {
+    enum s3_checksum_kind kind = S3_CHECKSUM_MAX;
+    const char *checksum = stored_checksum(source, &kind), *wanted = exchange_header(x, "x-amz-checksum-algorithm");
+    if (wanted != NULL && (checksum == NULL || strcasecmp(wanted, s3_checksum_name(kind)) != 0)) {
+        exchange_fail(x, S3_ERR_NOT_IMPLEMENTED, "a copy with another checksum than its source has is not implemented");
+        return false;
+    }
+    if (replacing->list != NULL && checksum != NULL) object_fields_add(replacing, s3_checksum_header(kind), checksum);
+    return true;
 }
 
 void object_copy(struct exchange *x) {
@@ -116,6 +147,7 @@ void object_copy(struct exchange *x) {
         return;
     }
     if (copy.replace_fields && !exchange_object_fields(x, &fields)) return;
+    if (!copied_checksum(x, &source, &fields)) return;
     commit.fields = fields.list;
     commit.field_count = fields.count;
     copy.from = from;
@@ -126,7 +158,7 @@ void object_copy(struct exchange *x) {
         exchange_fail_result(x, r, S3_ERR_NO_SUCH_KEY);
         return;
     }
-    exchange_answer_copied(x, "CopyObjectResult", &written);
+    exchange_answer_copied(x, "CopyObjectResult", &written, &source);
 }
 
 void object_delete(struct exchange *x) {

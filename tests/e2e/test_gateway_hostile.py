@@ -178,14 +178,17 @@ def test_body_is_held_to_its_digests(harness):
         assert request(harness, "PUT", PATH, headers={name: value}, body=body).status == 200
         assert request(harness, "DELETE", PATH).status == 204
     expect(request(harness, "PUT", PATH, headers={"content-md5": "eA=="}, body=body), 400, "InvalidDigest")
-    assert request(harness, "PUT", PATH, headers={"x-amz-checksum-crc32c": crc}, body=body).status == 501
+    expect(request(harness, "PUT", PATH, headers={"x-amz-checksum-crc32c": crc}, body=body), 400, "BadDigest")
+    expect(request(harness, "PUT", PATH, headers={"x-amz-checksum-crc32": crc, "x-amz-checksum-sha256": sha}, body=body),
+           400, "InvalidRequest")
+    expect(request(harness, "PUT", PATH, headers={"x-amz-checksum-md5": md5}, body=body), 501, "NotImplemented")
     assert absent(harness)
 
 
-def test_streaming_uploads_are_refused(harness):
-    for form in ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"):
-        expect(request(harness, "PUT", PATH, headers={"x-amz-decoded-content-length": "5"}, payload_hash=form,
-                       body=b"5\r\nhello\r\n0\r\n\r\n"), 501, "NotImplemented")
+def test_other_payload_forms_are_refused(harness):
+    expect(request(harness, "PUT", PATH, headers={"x-amz-decoded-content-length": "5"},
+                   payload_hash="STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", body=b"5\r\nhello\r\n0\r\n\r\n"), 501,
+           "NotImplemented")
     expect(request(harness, "PUT", PATH, payload_hash="nonsense", body=b"x"), 400, "InvalidArgument")
     assert absent(harness)
 

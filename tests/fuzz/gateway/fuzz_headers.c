@@ -59,7 +59,7 @@ static enum s3_error judge(const struct s3_announced *announced, struct slice bo
 
 static void check_digests(const char *sha, const char *md5, const char *crc, struct slice body) {
     struct s3_announced announced = {
-        .content_sha256 = sha, .content_md5 = md5, .checksum_crc32 = crc, .checksum_sha256 = md5, .length = -1};
+        .content_sha256 = sha, .content_md5 = md5, .checksums = {[S3_CHECKSUM_CRC32] = crc}, .length = -1};
     PROMISE(judge(&announced, body, 7) == judge(&announced, body, body.len + 1));
     uint8_t sum[SHA256_BYTES];
     PROMISE(is_ok(sha256(body, sum)));
@@ -67,8 +67,9 @@ static void check_digests(const char *sha, const char *md5, const char *crc, str
     BUF_AUTO(base64, 65);
     hex_encode(slice_make(sum, sizeof sum), &hex);
     base64_encode(slice_make(sum, sizeof sum), &base64);
-    announced = (struct s3_announced){
-        .content_sha256 = buf_str(&hex), .checksum_sha256 = buf_str(&base64), .length = (int64_t)body.len};
+    announced = (struct s3_announced){.content_sha256 = buf_str(&hex),
+                                      .checksums = {[S3_CHECKSUM_SHA256] = buf_str(&base64)},
+                                      .length = (int64_t)body.len};
     PROMISE(judge(&announced, body, 13) == S3_ERROR_NONE);
     if (body.len == 0) return;
     PROMISE(judge(&announced, slice_make(body.data, body.len - 1), 13) == S3_ERR_INCOMPLETE_BODY);

@@ -192,6 +192,40 @@ static void test_crc32(void **state) {
     assert_int_equal(crc32_update(0, (struct slice){0}), 0);
 }
 
+/* The check values of the catalogues: CRC-32/ISCSI and CRC-64/NVME of "123456789". */
+static void test_crc32c_and_crc64nvme(void **state) {
+    assert_int_equal(crc32c_update(0, slice_str("123456789")), 0xE3069283);
+    assert_true(crc64nvme_update(0, slice_str("123456789")) == 0xAE8B14860A799888u);
+    /* RFC 3720, B.4: 32 bytes of zeros, of ones, ascending. */
+    uint8_t bytes[32] = {0};
+    assert_int_equal(crc32c_update(0, slice_make(bytes, sizeof bytes)), 0x8A9136AA);
+    memset(bytes, 0xff, sizeof bytes);
+    assert_int_equal(crc32c_update(0, slice_make(bytes, sizeof bytes)), 0x62A8AB43);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)i;
+    assert_int_equal(crc32c_update(0, slice_make(bytes, sizeof bytes)), 0x46DD794E);
+    /* Cut anywhere, it is the same: the eight bytes at a time and the single ones agree. */
+    for (size_t cut = 0; cut <= sizeof bytes; cut++) {
+        struct slice a = slice_make(bytes, cut), b = slice_make(bytes + cut, sizeof bytes - cut);
+        assert_int_equal(crc32c_update(crc32c_update(0, a), b), 0x46DD794E);
+        assert_true(crc64nvme_update(crc64nvme_update(0, a), b) ==
+                    crc64nvme_update(0, slice_make(bytes, sizeof bytes)));
+        assert_int_equal(crc32_update(crc32_update(0, a), b), crc32_update(0, slice_make(bytes, sizeof bytes)));
+    }
+}
+
+/* FIPS 180-4's example. */
+static void test_sha1(void **state) {
+    static const uint8_t abc[SHA1_BYTES] = {0xa9, 0x99, 0x3e, 0x36, 0x47, 0x06, 0x81, 0x6a, 0xba, 0x3e,
+                                            0x25, 0x71, 0x78, 0x50, 0xc2, 0x6c, 0x9c, 0xd0, 0xd8, 0x9d};
+    AUTO(digest_free_auto) struct digest *d = NULL;
+    uint8_t got[SHA1_BYTES];
+    ASSERT_OK(digest_new(DIGEST_SHA1, &d));
+    ASSERT_OK(digest_update(d, slice_str("abc")));
+    ASSERT_OK(digest_finish(d, got));
+    assert_memory_equal(got, abc, sizeof abc);
+}
+
 static void test_random(void **state) {
     uint8_t a[64] = {0}, b[64] = {0};
     ASSERT_OK(random_bytes(a, sizeof a));
@@ -206,6 +240,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_gcm_vectors), cmocka_unit_test(test_gcm_many_chunks_and_tampering),
     cmocka_unit_test(test_siv_vectors), cmocka_unit_test(test_siv_limits),
     cmocka_unit_test(test_crc32),       cmocka_unit_test(test_random),
+    cmocka_unit_test(test_sha1),        cmocka_unit_test(test_crc32c_and_crc64nvme),
 };
 
 TEST_MAIN(tests)

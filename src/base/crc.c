@@ -1,0 +1,55 @@
+/* CRCs of S3's checksums, reflected, eight bytes at a time: table t says what a byte does that t more bytes follow. */
+#include <pthread.h>
+
+#include "base/crypto.h"
+
+enum { TABLES = 8 };
+static uint64_t crc32_table[TABLES][256], crc32c_table[TABLES][256], crc64_table[TABLES][256];
+static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
+
+static void fill(uint64_t table[TABLES][256], uint64_t polynomial) {
+    for (uint64_t i = 0; i < 256; i++) {
+        uint64_t c = i;
+        for (int bit = 0; bit < 8; bit++)
+            c = c & 1 ? c >> 1 ^ polynomial : c >> 1;
+        table[0][i] = c;
+    }
+    for (size_t i = 0; i < 256; i++)
+        for (size_t t = 1; t < TABLES; t++)
+            table[t][i] = table[t - 1][i] >> 8 ^ table[0][table[t - 1][i] & 255];
+}
+
+static void fill_all(void) {
+    fill(crc32_table, 0xEDB88320u);
+    fill(crc32c_table, 0x82F63B78u);
+    fill(crc64_table, 0x9A6C9329AC4BC9B5u);
+}
+
+static uint64_t update(uint64_t table[TABLES][256], uint64_t crc, struct slice in) {
+    const uint8_t *p = in.data;
+    size_t n = in.len;
+    for (; n >= TABLES; p += TABLES, n -= TABLES) {
+        uint64_t a = crc ^ (p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+                            (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56);
+        crc = table[7][a & 255] ^ table[6][a >> 8 & 255] ^ table[5][a >> 16 & 255] ^ table[4][a >> 24 & 255] ^
+              table[3][a >> 32 & 255] ^ table[2][a >> 40 & 255] ^ table[1][a >> 48 & 255] ^ table[0][a >> 56];
+    }
+    for (; n > 0; p++, n--)
+        crc = crc >> 8 ^ table[0][(crc ^ *p) & 255];
+    return crc;
+}
+
+uint32_t crc32_update(uint32_t crc, struct slice in) {
+    pthread_once(&tables_once, fill_all);
+    return ~(uint32_t)update(crc32_table, (uint32_t)~crc, in);
+}
+
+uint32_t crc32c_update(uint32_t crc, struct slice in) {
+    pthread_once(&tables_once, fill_all);
+    return ~(uint32_t)update(crc32c_table, (uint32_t)~crc, in);
+}
+
+uint64_t crc64nvme_update(uint64_t crc, struct slice in) {
+    pthread_once(&tables_once, fill_all);
+    return ~update(crc64_table, ~crc, in);
+}
