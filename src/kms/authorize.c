@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kms/grants.h"
 #include "kms/request_facts.h"
 
 /* The one answer that a caller of another account gets for a missing key, a silent policy and an explicit Deny. */
@@ -24,6 +25,7 @@ static enum kmsd_decision decide(const struct kmsd_call *c, const char *action_n
                                  .resource = key_arn,
                                  .facts = &facts,
                                  .iam = c->caller->has_policies ? &c->caller->policies : NULL};
+    access.has_grant = k != NULL && kmsd_grants_permit(c, k, context, &access);
     return policy == NULL ? kmsd_decide_by_identity(&access) : kmsd_decide(policy, key_account, &access);
 }
 
@@ -122,8 +124,7 @@ static struct result refuse_missing(struct kmsd_call *c, const struct named *n) 
     REFUSE(c, NOT_FOUND, "Key 'arn:%s:kms:%s:%s:key/%s' does not exist", partition, region, n->account, n->id);
 }
 
-struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsigned flags,
-                                   const struct kmsd_context *context, struct kmsd_key **ret) {
+struct result kmsd_find_key(struct kmsd_call *c, const char *key_id, unsigned flags, struct kmsd_key **ret) {
     struct named n = {0};
     TRY(read_key_id(c, key_id, flags, &n));
     struct kmsd_alias alias;
@@ -137,11 +138,21 @@ struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsi
     if (found.code == ERR_NOT_FOUND || (is_ok(found) && strcmp(k->family.account, n.account) != 0))
         return refuse_missing(c, &n);
     TRY(found);
+    *ret = TAKE(k);
+    return OK;
+}
+
+struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsigned flags,
+                                   const struct kmsd_context *context, struct kmsd_key **ret) {
+    AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
+    TRY(kmsd_find_key(c, key_id, flags, &k));
     enum kmsd_decision decision = (flags & KMSD_IAM_ONLY) != 0 ? KMSD_ALLOWED : ask(c, k, context);
     /* Another account's caller learns of its own policies, never of the key's. */
     bool by_identity = decision == KMSD_IDENTITY_SILENT || decision == KMSD_IDENTITY_DENIES;
-    if (is_foreign(c, n.account) && (flags & KMSD_CROSS_ACCOUNT) == 0) return refuse_foreign(c, "this resource");
-    if (is_foreign(c, n.account) && decision != KMSD_ALLOWED && !by_identity) return refuse_foreign(c, "this resource");
+    if (is_foreign(c, k->family.account) && (flags & KMSD_CROSS_ACCOUNT) == 0)
+        return refuse_foreign(c, "this resource");
+    if (is_foreign(c, k->family.account) && decision != KMSD_ALLOWED && !by_identity)
+        return refuse_foreign(c, "this resource");
     if (decision != KMSD_ALLOWED) return refuse_decision(c, c->operation, k->arn, decision);
     *ret = TAKE(k);
     return OK;

@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "kms/grants.h"
+
 void kmsd_call_done(struct kmsd_call *c) {
     json_decref(c->output);
     c->output = NULL;
@@ -168,8 +170,12 @@ struct result kmsd_check_grant_tokens(struct kmsd_call *c) {
     json_t *tokens = NULL;
     TRY(kmsd_opt_array(c, "GrantTokens", &tokens));
     TRY(check_length(c, "GrantTokens", json_array_size(tokens), 0, 10));
-    for (size_t i = 0; i < json_array_size(tokens); i++)
-        if (!json_is_string(json_array_get(tokens, i))) return refuse_type(c, json_array_get(tokens, i), "String");
+    for (size_t i = 0; i < json_array_size(tokens); i++) {
+        const json_t *token = json_array_get(tokens, i);
+        struct kmsd_grant_token read;
+        if (!json_is_string(token)) return refuse_type(c, token, "String");
+        if (!kmsd_grant_token_read(json_string_value(token), &read)) REFUSE(c, INVALID_GRANT_TOKEN, NULL);
+    }
     return OK;
 }
 

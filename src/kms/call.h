@@ -15,6 +15,7 @@ struct kmsd_call {
     const struct kmsd_account *caller;
     const char *source_ip, *user_agent; /* NULL: not known */
     const json_t *input;
+    const char *grant_id; /* RetireGrant: which one */
     int64_t now_ms;
     json_t *output; /* NULL: the answer's body is empty */
     struct kmsd_refusal refusal;
@@ -36,7 +37,7 @@ struct result kmsd_opt_blob(struct kmsd_call *c, const char *name, size_t min, s
 struct result kmsd_opt_array(struct kmsd_call *c, const char *name, json_t **ret);
 struct result kmsd_get_array(struct kmsd_call *c, const char *name, json_t **ret);
 struct result kmsd_opt_object(struct kmsd_call *c, const char *name, json_t **ret);
-/* GrantTokens: checked for form; there are no grants here. */
+/* GrantTokens: checked for their form. */
 struct result kmsd_check_grant_tokens(struct kmsd_call *c);
 
 enum {
@@ -44,6 +45,8 @@ enum {
     KMSD_CROSS_ACCOUNT = 2, /* callers of other accounts may be permitted */
     KMSD_IAM_ONLY = 4       /* the key's policy isn't asked: the caller's own account decides */
 };
+/* The key that `key_id` names, without asking whether the caller may do anything with it. */
+struct result kmsd_find_key(struct kmsd_call *c, const char *key_id, unsigned flags, struct kmsd_key **ret);
 /* Finds the key that `key_id` (an id, an ARN or an alias) names and asks its policy whether the caller may perform the
  * call's operation. context: NULL for operations without one. The caller unrefs *ret. */
 struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsigned flags,

@@ -4,6 +4,24 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Checked here, so that nobody who reads them meets anything else. */
+static struct result read_grants(const char *text, json_t **ret) {
+    static const char *const members[] = {"id", "grantee", "issuing_account"};
+    JSON_AUTO(grants);
+    TRY(json_parse(slice_str(text), &grants));
+    CHECK(json_is_array(grants), ERR_INVALID, "the grants are no array");
+    for (size_t i = 0; i < json_array_size(grants); i++) {
+        const json_t *grant = json_array_get(grants, i), *operations = json_object_get(grant, "operations");
+        for (size_t m = 0; m < ARRAY_LEN(members); m++)
+            CHECK(json_is_string(json_object_get(grant, members[m])), ERR_INVALID, "a grant without %s", members[m]);
+        CHECK(json_array_size(operations) > 0, ERR_INVALID, "a grant without operations");
+        for (size_t o = 0; o < json_array_size(operations); o++)
+            CHECK(json_is_string(json_array_get(operations, o)), ERR_INVALID, "a grant's operation is no string");
+    }
+    *ret = TAKE(grants);
+    return OK;
+}
+
 struct result kmsd_key_new(const char *region, struct kmsd_family *family, struct kmsd_state *state,
                            struct kmsd_key **ret) {
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = mem_alloc(sizeof *k);
@@ -17,6 +35,7 @@ struct result kmsd_key_new(const char *region, struct kmsd_family *family, struc
     CHECK(partition != NULL, ERR_INVALID, "%s is no region of a known partition", region);
     kmsd_key_arn_in(&k->family, region, k->arn);
     TRY(kmsd_policy_parse(slice_str(k->state.policy), partition, &k->policy));
+    if (k->state.grants != NULL) TRY(read_grants(k->state.grants, &k->grants));
     *ret = TAKE(k);
     return OK;
 }
@@ -31,6 +50,7 @@ struct kmsd_key *kmsd_key_unref(struct kmsd_key *k) {
     kmsd_family_done(&k->family);
     kmsd_state_done(&k->state);
     kmsd_policy_free(k->policy);
+    json_decref(k->grants);
     mem_free(k);
     return NULL;
 }

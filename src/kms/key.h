@@ -28,6 +28,7 @@ struct kmsd_state {
     char generation[KMSD_GENERATION_BYTES];
     int64_t created_ms;
     char *description, *policy, *tags; /* policy and tags: JSON text */
+    char *grants;                      /* JSON text, see grants.h; NULL: none */
     bool enabled;
     unsigned pending_days; /* 0: deletion isn't scheduled */
     int64_t deletion_ms;   /* 0 while pending_days > 0: the clock starts when the last replica is gone */
@@ -93,6 +94,7 @@ struct kmsd_key {
     struct kmsd_family family;
     struct kmsd_state state;
     struct kmsd_policy *policy;        /* of state.policy */
+    json_t *grants;                    /* of state.grants; only ever read, copied but not referred to; NULL: none */
     struct kmsd_file_mark shared_mark; /* Multi-Region: of the file the family was read from */
 };
 /* Takes both parts over (they are zeroed) and parses the policy; one reference is the caller's. INVALID if the policy

@@ -8,6 +8,7 @@ void kmsd_state_done(struct kmsd_state *s) {
     mem_free(s->description);
     mem_free(s->policy);
     mem_free(s->tags);
+    mem_free(s->grants);
     *s = (struct kmsd_state){0};
 }
 
@@ -16,13 +17,14 @@ void kmsd_state_copy(const struct kmsd_state *from, struct kmsd_state *to) {
     to->description = str_dup(from->description);
     to->policy = str_dup(from->policy);
     to->tags = str_dup(from->tags);
+    to->grants = from->grants != NULL ? str_dup(from->grants) : NULL;
 }
 
 json_t *kmsd_state_to_json(const struct kmsd_state *s) {
-    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:b, s:I, s:I}", "generation", s->generation, "created_ms",
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:s*, s:b, s:I, s:I}", "generation", s->generation, "created_ms",
                      (json_int_t)s->created_ms, "description", s->description, "policy", s->policy, "tags", s->tags,
-                     "enabled", s->enabled, "pending_days", (json_int_t)s->pending_days, "deletion_ms",
-                     (json_int_t)s->deletion_ms);
+                     "grants", s->grants, "enabled", s->enabled, "pending_days", (json_int_t)s->pending_days,
+                     "deletion_ms", (json_int_t)s->deletion_ms);
 }
 
 static struct result copy_text(const json_t *j, const char *name, char *to, size_t size) {
@@ -48,6 +50,7 @@ struct result kmsd_state_from_json(const json_t *j, struct kmsd_state *ret) {
     TRY(dup_text(j, "description", &s.description));
     TRY(dup_text(j, "policy", &s.policy));
     TRY(dup_text(j, "tags", &s.tags));
+    if (json_object_get(j, "grants") != NULL) TRY(dup_text(j, "grants", &s.grants));
     TRY(json_get_int(j, "pending_days", 0, 30, &days));
     TRY(json_get_int(j, "deletion_ms", 0, INT64_MAX, &s.deletion_ms));
     const json_t *enabled = json_object_get(j, "enabled");

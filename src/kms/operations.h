@@ -44,5 +44,10 @@ struct result kmsd_generate_random(struct kmsd_call *c);
 struct result kmsd_list_key_policies(struct kmsd_call *c);
 struct result kmsd_re_encrypt(struct kmsd_call *c);
 struct result kmsd_update_primary_region(struct kmsd_call *c);
+struct result kmsd_create_grant(struct kmsd_call *c);
+struct result kmsd_list_grants(struct kmsd_call *c);
+struct result kmsd_list_retirable_grants(struct kmsd_call *c);
+struct result kmsd_retire_grant(struct kmsd_call *c);
+struct result kmsd_revoke_grant(struct kmsd_call *c);
 
 #endif

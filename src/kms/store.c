@@ -318,13 +318,14 @@ static struct result meet_shared(void *arg, const char *id) {
 struct result kmsd_store_list(struct kmsd_store *s, const char *account, const char *after, size_t max, int64_t now_ms,
                               struct kmsd_key_id **ret_ids, size_t *ret_count, bool *ret_more) {
     TRY(kmsd_files_each(&s->files, true, meet_shared, s)); // replicas that arrived since
-    struct kmsd_key_id *ids = mem_alloc_array(max, sizeof *ids);
     size_t count = 0;
     bool more = false;
     pthread_rwlock_rdlock(&s->table_lock);
+    struct kmsd_key_id *ids = mem_alloc_array(max < s->count ? max : s->count, sizeof *ids);
     for (size_t i = 0; i < s->count && !more; i++) {
         const struct kmsd_key *k = s->keys[i];
-        if (strcmp(k->family.account, account) != 0 || strcmp(k->family.id, after) <= 0 || is_gone(s, k, now_ms))
+        if ((account != NULL && strcmp(k->family.account, account) != 0) || strcmp(k->family.id, after) <= 0 ||
+            is_gone(s, k, now_ms))
             continue;
         if (count == max)
             more = true;

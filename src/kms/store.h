@@ -67,8 +67,8 @@ struct result kmsd_store_replicate(struct kmsd_store *s, const char *key_id, con
 struct kmsd_key_id {
     char text[KMSD_KEY_ID_CHARS + 1];
 };
-/* The ids of an account's keys in order, at most max, those behind `after` ("": from the start). *ret_more: there are
- * others behind them. The caller frees *ret_ids with mem_free. */
+/* The ids of an account's keys (NULL: of all accounts') in order, at most max, those behind `after` ("": from the
+ * start). *ret_more: there are others behind them. The caller frees *ret_ids with mem_free. */
 struct result kmsd_store_list(struct kmsd_store *s, const char *account, const char *after, size_t max, int64_t now_ms,
                               struct kmsd_key_id **ret_ids, size_t *ret_count, bool *ret_more);
 
