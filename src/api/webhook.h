@@ -7,8 +7,8 @@
 #include "config/config.h"
 #include "registry/registry.h"
 
-/* Starts the thread if webhook.url is set. Events from before the first start are not sent. INVALID when the URL isn't
- * https (or http to this host) or webhook.secret_file can't be used. Both must live as long as the process. */
+/* Starts the thread if webhook.url is set. Events from before the first start are not sent. INVALID when
+ * webhook.secret_file can't be used. Both must live as long as the process. */
 struct result webhook_start(const struct config *config, struct registry *registry);
 
 /* How many events wait to be delivered; 0 without a webhook. Thread-safe. */

@@ -229,6 +229,11 @@ static struct result check_region(struct config *c, size_t index) {
     if (!r->store_path) r->store_path = str_format("%s/store/%s", c->data, r->name);
     TRY(make_absolute(&r->store_path));
     if (!r->kms_endpoint && c->kms_endpoint) r->kms_endpoint = str_dup(c->kms_endpoint);
+    CHECK(
+        !r->api_listen || c->api_tls_cert || config_is_this_host(slice_str(r->api_listen)), ERR_INVALID,
+        "region %s: api.listen %s can be reached from other hosts, so it needs api.tls.cert and api.tls.key; behind a "
+        "proxy of your own listen on 127.0.0.1",
+        r->name, r->api_listen);
     return OK;
 }
 

@@ -12,10 +12,30 @@ static struct result check_listen(struct slice v) {
     return OK;
 }
 
+bool config_is_this_host(struct slice host_and_port) {
+    static const char *const local[] = {"127.0.0.1", "[::1]", "localhost"};
+    for (size_t i = 0; i < ARRAY_LEN(local); i++) {
+        size_t n = strlen(local[i]);
+        if (slice_starts_with(host_and_port, local[i]) &&
+            (host_and_port.len == n || host_and_port.data[n] == ':' || host_and_port.data[n] == '/'))
+            return true;
+    }
+    return false;
+}
+
+/* What leaves a host is encrypted. */
+static struct result check_hop(struct slice v) {
+    size_t n = strlen("http://");
+    bool is_plain = slice_starts_with(v, "http://");
+    CHECK(!is_plain || config_is_this_host(slice_make(v.data + n, v.len - n)), ERR_INVALID,
+          "it must begin with https://; http:// only to this very host (127.0.0.1, [::1], localhost)");
+    return OK;
+}
+
 static struct result check_url(struct slice v) {
     bool good = (slice_starts_with(v, "https://") && v.len > 8) || (slice_starts_with(v, "http://") && v.len > 7);
     CHECK(good, ERR_INVALID, "it must be http(s)://HOST[:PORT]");
-    return OK;
+    return check_hop(v);
 }
 
 static struct result check_key_arn(struct slice v) {
@@ -42,8 +62,9 @@ struct result config_check_form(const char *name, const char *value) {
         const char *name;
         struct result (*check)(struct slice value);
     } forms[] = {
-        {"api.listen", check_listen},       {"gateway.listen", check_listen},      {"kms.endpoint", check_url},
-        {"service_key_arn", check_key_arn}, {"service.account_id", check_account}, {"log.level", check_level},
+        {"api.listen", check_listen},       {"gateway.listen", check_listen}, {"kms.endpoint", check_url},
+        {"service_key_arn", check_key_arn}, {"webhook.url", check_url},       {"service.account_id", check_account},
+        {"log.level", check_level},
     };
     for (size_t i = 0; i < ARRAY_LEN(forms); i++)
         if (strcmp(forms[i].name, name) == 0) return forms[i].check(slice_str(value));

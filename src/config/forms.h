@@ -8,4 +8,7 @@
  * which: "it must be ...". */
 struct result config_check_form(const char *name, const char *value);
 
+/* Does "127.0.0.1:8600", "[::1]", "localhost/x" ... name this very host, so that what goes there never leaves it? */
+bool config_is_this_host(struct slice host_and_port);
+
 #endif

@@ -73,6 +73,10 @@ static void test_refusals(void **state) {
     refused("api.tls.cert: /x\n", "api.tls.cert", "api.tls.key");
     refused("log.level: loud\n", "c.yaml:1: log.level", "loud");
     refused("kms.endpoint: 127.0.0.1:8602\n", "c.yaml:1: kms.endpoint", "http(s)://");
+    refused("kms.endpoint: http://10.1.2.3:8000\n", "c.yaml:1: kms.endpoint", "https://");
+    refused("kms.endpoint: http://127.0.0.1.example.com\n", "c.yaml:1: kms.endpoint", "https://");
+    refused("webhook.url: http://hooks.example.com/x\n", "c.yaml:1: webhook.url", "https://");
+    refused("regions:\n  - {name: a, api.listen: \"0.0.0.0:8600\"}\n", "api.listen", "api.tls.cert");
     refused("aws.profile: ''\n", "c.yaml:1: aws.profile", "1 to 256 characters");
     refused("regions:\n  - name: a\n    api.listen: 8600\n", "c.yaml:3: a region's api.listen", "HOST:PORT");
     refused("regions:\n  - name: a\n    api.listen: ':8600'\n", "c.yaml:3", "HOST:PORT");
