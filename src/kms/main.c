@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "kms/fault_socket.h"
 #include "kms/service.h"
 
 enum { EXIT_USAGE = 2, SECRET_HEAP_BYTES = 256 * 1024 };
@@ -35,6 +36,9 @@ static const char help[] =
     "                     tests, down to 0.001)\n"
     "  --tls-cert FILE, --tls-key FILE\n"
     "                     PEM files: serve HTTPS\n"
+    "  --fault-socket PATH\n"
+    "                     a unix socket, mode 0600, over which tests ask for faults: delays, errors,\n"
+    "                     dropped and hanging calls (see docs/local-kms.md)\n"
     "  --log-level LEVEL  debug, info, warn or error (default info); the log goes to stderr\n"
     "  --die-with-parent  end when the process that started this one does\n"
     "  --debuggable       let debuggers and leak checkers in (for tests)\n"
@@ -44,7 +48,7 @@ static const char help[] =
 
 struct settings {
     struct kmsd_store_options store;
-    const char *accounts, *tls_cert, *tls_key;
+    const char *accounts, *tls_cert, *tls_key, *fault_socket;
     char *host; /* without brackets */
     bool host_is_v6;
     unsigned port;
@@ -128,6 +132,7 @@ static void read_arguments(int argc, char **argv, struct settings *s) {
         DAY,
         CERT,
         KEY,
+        FAULTS,
         LEVEL,
         DIE,
         DEBUGGABLE,
@@ -135,21 +140,14 @@ static void read_arguments(int argc, char **argv, struct settings *s) {
         VERSION
     };
     static const struct option options[] = {
-        {"data", required_argument, NULL, DATA},
-        {"listen", required_argument, NULL, LISTEN},
-        {"region", required_argument, NULL, REGION},
-        {"accounts", required_argument, NULL, ACCOUNTS},
-        {"shared", required_argument, NULL, SHARED},
-        {"root-key", required_argument, NULL, ROOT_KEY},
-        {"day-seconds", required_argument, NULL, DAY},
-        {"tls-cert", required_argument, NULL, CERT},
-        {"tls-key", required_argument, NULL, KEY},
-        {"log-level", required_argument, NULL, LEVEL},
-        {"die-with-parent", no_argument, NULL, DIE},
-        {"debuggable", no_argument, NULL, DEBUGGABLE},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
+        {"data", required_argument, NULL, DATA},       {"listen", required_argument, NULL, LISTEN},
+        {"region", required_argument, NULL, REGION},   {"accounts", required_argument, NULL, ACCOUNTS},
+        {"shared", required_argument, NULL, SHARED},   {"root-key", required_argument, NULL, ROOT_KEY},
+        {"day-seconds", required_argument, NULL, DAY}, {"tls-cert", required_argument, NULL, CERT},
+        {"tls-key", required_argument, NULL, KEY},     {"fault-socket", required_argument, NULL, FAULTS},
+        {"log-level", required_argument, NULL, LEVEL}, {"die-with-parent", no_argument, NULL, DIE},
+        {"debuggable", no_argument, NULL, DEBUGGABLE}, {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},       {NULL, 0, NULL, 0},
     };
     pid_t parent = getppid();
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -180,6 +178,9 @@ static void read_arguments(int argc, char **argv, struct settings *s) {
             break;
         case KEY:
             s->tls_key = optarg;
+            break;
+        case FAULTS:
+            s->fault_socket = optarg;
             break;
         case LEVEL:
             s->log_level = read_level(optarg);
@@ -237,12 +238,19 @@ static struct result serve(const struct settings *s, struct kmsd_service *servic
     unsigned port = 0;
     TRY(http_listen_tcp(s->host, s->port, &options.listen_fd, &port));
     struct http_server *server = NULL;
-    TRY(http_server_start(&options, &server));
+    struct kmsd_fault_socket *faults = NULL;
+    if (s->fault_socket != NULL) TRY(kmsd_fault_socket_start(s->fault_socket, service->faults, &faults));
+    struct result started = http_server_start(&options, &server);
+    if (is_err(started)) {
+        kmsd_fault_socket_stop(faults);
+        return started;
+    }
     printf("ready: %s://%s%s%s:%u region=%s\n", s->tls_cert != NULL ? "https" : "http", s->host_is_v6 ? "[" : "",
            s->host, s->host_is_v6 ? "]" : "", port, s->store.region);
     fflush(stdout);
     wait_for_signal(service->store, signals);
     http_server_stop(server, true);
+    kmsd_fault_socket_stop(faults);
     return OK;
 }
 
@@ -261,7 +269,9 @@ static struct result run(const struct settings *s) {
     TRY(load_accounts(s, arn_partition_of_region(slice_str(s->store.region)), &accounts));
     service.accounts = &accounts;
     TRY(kmsd_store_open(&s->store, &service.store));
+    if (s->fault_socket != NULL) service.faults = kmsd_faults_new();
     struct result r = serve(s, &service, &signals);
+    kmsd_faults_free(service.faults);
     kmsd_store_close(service.store);
     return r;
 }

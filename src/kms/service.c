@@ -222,7 +222,7 @@ static void finish(void *context, struct http_request *r) {
     }
     int64_t now_ms = clock_unix_ms();
     const struct kmsd_account *caller = authenticate(s, r, now_ms);
-    if (caller == NULL) return;
+    if (caller == NULL || kmsd_faults_apply(s->faults, r, operation)) return;
     AUTO(buf_done) struct buf body;
     buf_init_wiping(&body, ANSWER_MAX_BYTES);
     char source_ip[INET6_ADDRSTRLEN];

@@ -7,6 +7,7 @@
 
 #include "base/http_server.h"
 #include "kms/accounts.h"
+#include "kms/fault.h"
 #include "kms/store.h"
 
 enum { KMSD_MAX_BODY_BYTES = 512 * 1024, KMSD_MAX_SKEW_MS = 300 * 1000 };
@@ -14,6 +15,7 @@ enum { KMSD_MAX_BODY_BYTES = 512 * 1024, KMSD_MAX_SKEW_MS = 300 * 1000 };
 struct kmsd_service {
     struct kmsd_store *store;
     const struct kmsd_accounts *accounts;
+    struct kmsd_faults *faults; /* NULL: none are ever asked for */
 };
 
 /* The handler and the callbacks for a server whose context is a struct kmsd_service. */

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,9 +80,12 @@ static struct result start_kms(void *arg, struct service *s, pid_t *ret_pid) {
     AUTO_FREE char *day = str_format("%lld.%03lld", (long long)(v->config->dev_kms_day_ms / 1000),
                                      (long long)(v->config->dev_kms_day_ms % 1000));
     TRY(file_make_dirs(data));
+    AUTO_FREE char *faults = str_format("%s/run/kms-fault.%s.sock", v->config->data, region);
+    bool fits = strlen(faults) < sizeof((struct sockaddr_un){0}).sun_path;
     struct child_spec spec = {.program = program,
                               .args = {"--data", data, "--listen", listen, "--region", region, "--accounts",
-                                       v->dev.accounts_file, "--day-seconds", day, "--die-with-parent"}};
+                                       v->dev.accounts_file, "--day-seconds", day, "--die-with-parent",
+                                       fits ? "--fault-socket" : NULL, faults}};
     return start_piped(s, &spec, ret_pid);
 }
 

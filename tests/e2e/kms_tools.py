@@ -148,6 +148,39 @@ class Kms:
         return int(self.url.rsplit(":", 1)[1])
 
 
+class Faults:
+    """What a local KMS is asked to do wrong, over its fault socket."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(10)
+        self.socket.connect(self.path)
+        self.lines = self.socket.makefile("r")
+
+    def tell(self, text):
+        self.socket.sendall(text.encode() + b"\n")
+        return json.loads(self.lines.readline())
+
+    def ask(self, do, **members):
+        answer = self.tell(json.dumps({"do": do, **members}))
+        assert answer.pop("ok"), answer
+        return answer
+
+    def set(self, fault, **members):
+        return self.ask("set", fault=fault, **members)["id"]
+
+    def clear(self, number=None):
+        return self.ask("clear", **({"id": number} if number else {}))["cleared"]
+
+    def hits(self, number):
+        return next(f["hits"] for f in self.ask("list")["faults"] if f["id"] == number)
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+
 def sign(kms, operation, body, who="customer", region=None, service="kms", secret=None, skew_s=0, access=None,
          headers=None):
     import botocore.auth as auth
