@@ -48,8 +48,10 @@ static void refuse(struct exchange *x, const struct sigv4_verified *v) {
     if (v->failure == SIGV4_OTHER_SCHEME)
         hint = " Only AWS4-HMAC-SHA256 is served (in boto3: signature_version='s3v4').";
     if (v->failure == SIGV4_NO_AUTH) hint = " Anonymous requests are not served.";
+    /* In S3's own words, which clients look for. */
+    const char *what = v->failure == SIGV4_EXPIRED ? "Request has expired: " : "";
     enum s3_error error = error_of(v);
-    exchange_fail(x, error, "%s%s", v->detail[0] != '\0' ? v->detail : s3_error_text(error), hint);
+    exchange_fail(x, error, "%s%s%s", what, v->detail[0] != '\0' ? v->detail : s3_error_text(error), hint);
 }
 
 /* Chunks are signed with the request's own signing key, each after the signature before. */

@@ -184,6 +184,12 @@ static void run(struct exchange *x) {
         return bucket_create(x);
     case S3_GET_BUCKET_LOCATION:
         return bucket_location(x);
+    case S3_GET_SUBRESOURCE:
+        return subresource_get(x);
+    case S3_LIST_VERSIONS:
+        return listing_versions(x);
+    case S3_GET_OBJECT_ATTRIBUTES:
+        return object_attributes(x);
     case S3_LIST_OBJECTS_V1:
     case S3_LIST_OBJECTS_V2:
         return listing_objects(x);

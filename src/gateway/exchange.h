@@ -113,8 +113,11 @@ void bucket_head(struct exchange *x);
 void bucket_create(struct exchange *x);
 void bucket_location(struct exchange *x);
 void listing_objects(struct exchange *x); /* both versions */
+void listing_versions(struct exchange *x);
 void listing_uploads(struct exchange *x);
 void listing_parts(struct exchange *x);
+void subresource_get(struct exchange *x);
+void object_attributes(struct exchange *x);
 void object_get(struct exchange *x); /* and HEAD */
 bool object_put_begin(struct exchange *x);
 void object_put_finish(struct exchange *x);

@@ -1,5 +1,5 @@
-/* ListObjects (both versions), ListMultipartUploads, ListParts.
- * Source: API_ListObjectsV2, API_ListObjects, API_ListMultipartUploads, API_ListParts. */
+/* ListObjects (both versions), ListObjectVersions, ListMultipartUploads, ListParts.
+ * Source: API_ListObjectsV2, API_ListObjects, API_ListObjectVersions, API_ListMultipartUploads, API_ListParts. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -175,16 +175,150 @@ void listing_objects(struct exchange *x) {
     exchange_answer_xml(x, NULL, &document);
 }
 
-static void write_uploads(struct listing *l, const struct store_upload_list *list) {
-    for (size_t i = 0; i < list->count; i++) {
-        const struct store_upload *upload = &list->uploads[i];
+static void write_versions(struct listing *l, const struct store_list *page) {
+    for (size_t i = 0; i < page->count; i++) {
+        const struct store_list_entry *entry = &page->entries[i];
+        if (entry->is_prefix) continue;
+        xml_open(&l->w, "Version");
+        name_element(l, "Key", entry->key);
+        xml_element_str(&l->w, "VersionId", "null");
+        bool_element(l, "IsLatest", true);
+        date_element(l, "LastModified", entry->mtime_ms);
+        etag_element(l, &entry->etag);
+        xml_element_u64(&l->w, "Size", entry->size);
+        owner_element(l, "Owner");
+        xml_element_str(&l->w, "StorageClass", "STANDARD");
+        xml_close(&l->w);
+    }
+}
+
+/* Of a bucket without versions: each object has one, "null". So a key marker alone says where to go on. */
+void listing_versions(struct exchange *x) {
+    struct s3_refusal refusal;
+    uint64_t max = 0;
+    struct listing l = {.x = x};
+    if (!wants_url(x, &l.url)) return;
+    if (!s3_param_number(&x->request, "max-keys", STORE_LIST_MAX, STORE_LIST_MAX, true, &max, &refusal)) {
+        exchange_refuse(x, &refusal);
+        return;
+    }
+    const struct store_list_query query = {.prefix = s3_param(&x->request, "prefix"),
+                                           .delimiter = s3_param(&x->request, "delimiter"),
+                                           .start_after = s3_param(&x->request, "key-marker"),
+                                           .max = (size_t)max};
+    AUTO(store_list_done) struct store_list page = {0};
+    struct result r = store_list_page(x->settings->store, &query, &page);
+    if (is_err(r)) {
+        exchange_fail_result(x, r, S3_ERR_NO_SUCH_KEY);
+        return;
+    }
+    BUF_AUTO(document, EXCHANGE_ANSWER_MAX_BYTES);
+    xml_start(&l.w, &document);
+    xml_open_ns(&l.w, "ListVersionsResult", S3_NAMESPACE);
+    xml_element_str(&l.w, "Name", x->settings->bucket);
+    name_element_of_param(&l, "Prefix", "prefix", true);
+    name_element_of_param(&l, "KeyMarker", "key-marker", true);
+    const char *version_marker = s3_param(&x->request, "version-id-marker");
+    xml_element_str(&l.w, "VersionIdMarker", version_marker != NULL ? version_marker : "");
+    if (page.truncated) {
+        name_element(&l, "NextKeyMarker", page.entries[page.count - 1].key);
+        xml_element_str(&l.w, "NextVersionIdMarker", "null");
+    }
+    xml_element_u64(&l.w, "MaxKeys", max);
+    name_element_of_param(&l, "Delimiter", "delimiter", false);
+    if (l.url) xml_element_str(&l.w, "EncodingType", "url");
+    bool_element(&l, "IsTruncated", page.truncated);
+    write_versions(&l, &page);
+    common_prefixes(&l, &page);
+    xml_close(&l.w);
+    exchange_answer_xml(x, NULL, &document);
+}
+
+/* One page of uploads: each an upload, or a common prefix of keys (then id is NULL). */
+struct upload_page {
+    struct upload_entry {
+        char *key, *id; /* owned */
+        int64_t begun_ms;
+    } * entries;
+    size_t count, max;
+    bool truncated;
+};
+
+static void upload_page_done(struct upload_page *p) {
+    for (size_t i = 0; i < p->count; i++) {
+        mem_free(p->entries[i].key);
+        mem_free(p->entries[i].id);
+    }
+    mem_free(p->entries);
+    *p = (struct upload_page){0};
+}
+
+/* The common prefix that a key belongs to; NULL if none. The caller frees it. */
+static char *common_prefix(const char *key, const char *prefix, const char *delimiter) {
+    size_t skip = prefix != NULL ? strlen(prefix) : 0;
+    if (delimiter == NULL || delimiter[0] == '\0' || strlen(key) < skip) return NULL;
+    const char *at = strstr(key + skip, delimiter);
+    return at != NULL ? str_ndup(key, (size_t)(at - key) + strlen(delimiter)) : NULL;
+}
+
+/* Adds an upload, or its prefix if that isn't the last entry already. False: there is no more room. */
+static bool upload_page_add(struct upload_page *p, const struct store_upload *upload, char *owned_prefix) {
+    AUTO_FREE char *prefix = owned_prefix;
+    const struct upload_entry *last = p->count > 0 ? &p->entries[p->count - 1] : NULL;
+    if (prefix != NULL && last != NULL && last->id == NULL && strcmp(last->key, prefix) == 0) return true;
+    if (p->count == p->max) return false;
+    struct upload_entry entry = {.begun_ms = upload->begun_ms};
+    entry.id = prefix != NULL ? NULL : str_dup(upload->id);
+    entry.key = prefix != NULL ? TAKE(prefix) : str_dup(upload->key);
+    p->entries[p->count++] = entry;
+    return true;
+}
+
+static struct result upload_page_fill(struct exchange *x, size_t max, struct upload_page *p) {
+    const char *prefix = s3_param(&x->request, "prefix"), *delimiter = s3_param(&x->request, "delimiter");
+    const char *marker = s3_param(&x->request, "key-marker"), *id_marker = s3_param(&x->request, "upload-id-marker");
+    /* A marker that is a common prefix was given out as one: what it stands for is past. */
+    AUTO_FREE char *past = marker != NULL ? common_prefix(marker, prefix, delimiter) : NULL;
+    if (past != NULL && strcmp(past, marker) != 0) mem_free(TAKE(past));
+    AUTO_FREE char *after_key = str_dup(marker), *after_id = str_dup(id_marker);
+    *p = (struct upload_page){.entries = mem_alloc_array(max + 1, sizeof *p->entries), .max = max};
+    for (bool more = max > 0; more && !p->truncated;) {
+        AUTO(store_upload_list_done) struct store_upload_list list = {0};
+        TRY(store_upload_list(x->settings->store, prefix, after_key, after_id, STORE_LIST_MAX, &list));
+        for (size_t i = 0; i < list.count && !p->truncated; i++) {
+            char *common = common_prefix(list.uploads[i].key, prefix, delimiter);
+            if (common != NULL && past != NULL && strcmp(common, past) == 0)
+                mem_free(common);
+            else
+                p->truncated = !upload_page_add(p, &list.uploads[i], common);
+        }
+        more = list.truncated && list.count > 0;
+        if (!more) break;
+        mem_free(TAKE(after_key));
+        mem_free(TAKE(after_id));
+        after_key = str_dup(list.uploads[list.count - 1].key);
+        after_id = str_dup(list.uploads[list.count - 1].id);
+    }
+    return OK;
+}
+
+static void write_uploads(struct listing *l, const struct upload_page *page) {
+    for (size_t i = 0; i < page->count; i++) {
+        const struct upload_entry *entry = &page->entries[i];
+        if (entry->id == NULL) continue;
         xml_open(&l->w, "Upload");
-        name_element(l, "Key", upload->key);
-        xml_element_str(&l->w, "UploadId", upload->id);
+        name_element(l, "Key", entry->key);
+        xml_element_str(&l->w, "UploadId", entry->id);
         owner_element(l, "Initiator");
         owner_element(l, "Owner");
         xml_element_str(&l->w, "StorageClass", "STANDARD");
-        date_element(l, "Initiated", upload->begun_ms);
+        date_element(l, "Initiated", entry->begun_ms);
+        xml_close(&l->w);
+    }
+    for (size_t i = 0; i < page->count; i++) {
+        if (page->entries[i].id != NULL) continue;
+        xml_open(&l->w, "CommonPrefixes");
+        name_element(l, "Prefix", page->entries[i].key);
         xml_close(&l->w);
     }
 }
@@ -193,20 +327,13 @@ void listing_uploads(struct exchange *x) {
     struct s3_refusal refusal;
     uint64_t max = 0;
     struct listing l = {.x = x};
-    const char *delimiter = s3_param(&x->request, "delimiter");
     if (!wants_url(x, &l.url)) return;
-    if (delimiter != NULL && delimiter[0] != '\0') {
-        exchange_fail(x, S3_ERR_NOT_IMPLEMENTED, "ListMultipartUploads with a delimiter is not implemented");
-        return;
-    }
     if (!s3_param_number(&x->request, "max-uploads", STORE_LIST_MAX, STORE_LIST_MAX, true, &max, &refusal)) {
         exchange_refuse(x, &refusal);
         return;
     }
-    AUTO(store_upload_list_done) struct store_upload_list list = {0};
-    struct result r =
-        store_upload_list(x->settings->store, s3_param(&x->request, "prefix"), s3_param(&x->request, "key-marker"),
-                          s3_param(&x->request, "upload-id-marker"), (size_t)max, &list);
+    AUTO(upload_page_done) struct upload_page page = {0};
+    struct result r = upload_page_fill(x, (size_t)max, &page);
     if (is_err(r)) {
         exchange_fail_result(x, r, S3_ERR_NO_SUCH_UPLOAD);
         return;
@@ -218,15 +345,17 @@ void listing_uploads(struct exchange *x) {
     name_element_of_param(&l, "KeyMarker", "key-marker", true);
     const char *id_marker = s3_param(&x->request, "upload-id-marker");
     xml_element_str(&l.w, "UploadIdMarker", id_marker != NULL ? id_marker : "");
-    if (list.truncated && list.count > 0) {
-        name_element(&l, "NextKeyMarker", list.uploads[list.count - 1].key);
-        xml_element_str(&l.w, "NextUploadIdMarker", list.uploads[list.count - 1].id);
+    if (page.truncated) {
+        const struct upload_entry *last = &page.entries[page.count - 1];
+        name_element(&l, "NextKeyMarker", last->key);
+        xml_element_str(&l.w, "NextUploadIdMarker", last->id != NULL ? last->id : "");
     }
     name_element_of_param(&l, "Prefix", "prefix", true);
+    name_element_of_param(&l, "Delimiter", "delimiter", false);
     xml_element_u64(&l.w, "MaxUploads", max);
     if (l.url) xml_element_str(&l.w, "EncodingType", "url");
-    bool_element(&l, "IsTruncated", list.truncated && list.count > 0);
-    write_uploads(&l, &list);
+    bool_element(&l, "IsTruncated", page.truncated);
+    write_uploads(&l, &page);
     xml_close(&l.w);
     exchange_answer_xml(x, NULL, &document);
 }

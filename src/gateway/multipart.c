@@ -159,6 +159,15 @@ static void fail_completion(struct exchange *x, struct result r, enum store_comp
     }
 }
 
+/* What is missing when a completion found something missing: the upload, or the object that If-Match is about. */
+static enum s3_error absent_of(struct exchange *x, const struct store_commit *commit) {
+    AUTO(store_part_list_done) struct store_part_list list = {0};
+    if (commit->condition.kind != STORE_IF_MATCH) return S3_ERR_NO_SUCH_UPLOAD;
+    struct result r =
+        store_upload_parts(x->settings->store, s3_param(&x->request, "uploadId"), x->request.key, 0, 1, &list);
+    return is_ok(r) ? S3_ERR_NO_SUCH_KEY : S3_ERR_NO_SUCH_UPLOAD;
+}
+
 void upload_complete(struct exchange *x) {
     struct s3_refusal refusal;
     AUTO(s3_part_list_done) struct s3_part_list list = {0};
@@ -182,7 +191,9 @@ void upload_complete(struct exchange *x) {
     enum store_complete_problem problem = STORE_COMPLETE_OK;
     struct store_written written;
     struct result r = store_upload_complete(x->settings->store, &complete, &commit, &problem, &written);
-    if (is_err(r))
+    if (r.code == ERR_NOT_FOUND)
+        exchange_fail_result(x, r, absent_of(x, &commit));
+    else if (is_err(r))
         fail_completion(x, r, r.code == ERR_INVALID ? problem : STORE_COMPLETE_OK);
     else
         answer_completed(x, &written);

@@ -23,6 +23,7 @@ static const char *const understood[] = {
     "x-amz-date",
     "x-amz-decoded-content-length",
     "x-amz-metadata-directive",
+    "x-amz-object-attributes",
     "x-amz-request-payer",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-server-side-encryption-bucket-key-enabled",
@@ -81,7 +82,13 @@ static void check_header(void *arg, const char *name, const char *value) {
         return;
     }
     enum s3_checksum_kind kind;
-    if (is_metadata(name) || s3_checksum_of_header(name, &kind)) return;
+    bool is_checksum = s3_checksum_of_header(name, &kind);
+    if (is_checksum && s->x->request.operation == S3_COMPLETE_UPLOAD) {
+        s3_refuse(&s->refusal, S3_ERR_NOT_IMPLEMENTED, "a checksum of all parts together (%.64s) is not implemented",
+                  name);
+        return;
+    }
+    if (is_metadata(name) || is_checksum) return;
     for (size_t i = 0; i < ARRAY_LEN(understood); i++)
         if (strcasecmp(understood[i], name) == 0) return;
     if (strcasecmp(name, "x-amz-server-side-encryption-aws-kms-key-id") == 0) {
@@ -95,7 +102,7 @@ static void check_header(void *arg, const char *name, const char *value) {
 
 bool exchange_check_headers(struct exchange *x) {
     enum s3_operation op = x->request.operation;
-    struct scan s = {.x = x, .writes = op != S3_GET_OBJECT && op != S3_HEAD_OBJECT};
+    struct scan s = {.x = x, .writes = op != S3_GET_OBJECT && op != S3_HEAD_OBJECT && op != S3_GET_OBJECT_ATTRIBUTES};
     http_each_header(x->http, check_header, &s);
     if (s.refusal.error == S3_ERROR_NONE) return true;
     exchange_refuse(x, &s.refusal);

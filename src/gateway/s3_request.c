@@ -21,7 +21,12 @@ struct route {
 
 #define RESPONSE_OVERRIDES                                                                                             \
     " response-content-type response-content-language response-expires response-cache-control "                        \
-    "response-content-disposition response-content-encoding partNumber "
+    "response-content-disposition response-content-encoding partNumber versionId "
+
+#define OF_BUCKET(name)                                                                                                \
+    { "GET", BUCKET, PLAIN, {name}, "", S3_BODY_NONE, S3_GET_SUBRESOURCE }
+#define OF_OBJECT(name)                                                                                                \
+    { "GET", OBJECT, PLAIN, {name}, " versionId ", S3_BODY_NONE, S3_GET_SUBRESOURCE }
 
 /* The first route that fits is taken: those with required parameters stand before those without. */
 static const struct route routes[] = {
@@ -29,6 +34,30 @@ static const struct route routes[] = {
     {"HEAD", BUCKET, PLAIN, {NULL}, "", S3_BODY_NONE, S3_HEAD_BUCKET},
     {"PUT", BUCKET, PLAIN, {NULL}, "", S3_BODY_XML, S3_CREATE_BUCKET},
     {"GET", BUCKET, PLAIN, {"location"}, "", S3_BODY_NONE, S3_GET_BUCKET_LOCATION},
+    OF_BUCKET("acl"),
+    OF_BUCKET("accelerate"),
+    OF_BUCKET("cors"),
+    OF_BUCKET("encryption"),
+    OF_BUCKET("lifecycle"),
+    OF_BUCKET("logging"),
+    OF_BUCKET("notification"),
+    OF_BUCKET("object-lock"),
+    OF_BUCKET("ownershipControls"),
+    OF_BUCKET("policy"),
+    OF_BUCKET("policyStatus"),
+    OF_BUCKET("publicAccessBlock"),
+    OF_BUCKET("replication"),
+    OF_BUCKET("requestPayment"),
+    OF_BUCKET("tagging"),
+    OF_BUCKET("versioning"),
+    OF_BUCKET("website"),
+    {"GET",
+     BUCKET,
+     PLAIN,
+     {"versions"},
+     " prefix delimiter max-keys key-marker version-id-marker encoding-type ",
+     S3_BODY_NONE,
+     S3_LIST_VERSIONS},
     {"GET",
      BUCKET,
      PLAIN,
@@ -52,6 +81,9 @@ static const struct route routes[] = {
      S3_LIST_OBJECTS_V1},
     {"POST", BUCKET, PLAIN, {"delete"}, "", S3_BODY_XML, S3_DELETE_OBJECTS},
     {"GET", OBJECT, PLAIN, {"uploadId"}, " max-parts part-number-marker encoding-type ", S3_BODY_NONE, S3_LIST_PARTS},
+    {"GET", OBJECT, PLAIN, {"attributes"}, " versionId ", S3_BODY_NONE, S3_GET_OBJECT_ATTRIBUTES},
+    OF_OBJECT("acl"),
+    OF_OBJECT("tagging"),
     {"GET", OBJECT, PLAIN, {NULL}, RESPONSE_OVERRIDES, S3_BODY_NONE, S3_GET_OBJECT},
     {"HEAD", OBJECT, PLAIN, {NULL}, RESPONSE_OVERRIDES, S3_BODY_NONE, S3_HEAD_OBJECT},
     {"PUT", OBJECT, PLAIN, {"uploadId", "partNumber"}, "", S3_BODY_STREAM, S3_UPLOAD_PART},
@@ -59,7 +91,7 @@ static const struct route routes[] = {
     {"PUT", OBJECT, PLAIN, {NULL}, "", S3_BODY_STREAM, S3_PUT_OBJECT},
     {"PUT", OBJECT, COPY, {NULL}, "", S3_BODY_NONE, S3_COPY_OBJECT},
     {"DELETE", OBJECT, PLAIN, {"uploadId"}, "", S3_BODY_NONE, S3_ABORT_UPLOAD},
-    {"DELETE", OBJECT, PLAIN, {NULL}, "", S3_BODY_NONE, S3_DELETE_OBJECT},
+    {"DELETE", OBJECT, PLAIN, {NULL}, " versionId ", S3_BODY_NONE, S3_DELETE_OBJECT},
     {"POST", OBJECT, PLAIN, {"uploads"}, "", S3_BODY_NONE, S3_CREATE_UPLOAD},
     {"POST", OBJECT, PLAIN, {"uploadId"}, "", S3_BODY_XML, S3_COMPLETE_UPLOAD},
 };
@@ -69,10 +101,13 @@ static const char *const names[S3_OPERATION_MAX] = {
     [S3_HEAD_BUCKET] = "HeadBucket",
     [S3_CREATE_BUCKET] = "CreateBucket",
     [S3_GET_BUCKET_LOCATION] = "GetBucketLocation",
+    [S3_GET_SUBRESOURCE] = "GetSubresource",
+    [S3_LIST_VERSIONS] = "ListObjectVersions",
     [S3_LIST_OBJECTS_V2] = "ListObjectsV2",
     [S3_LIST_OBJECTS_V1] = "ListObjects",
     [S3_LIST_UPLOADS] = "ListMultipartUploads",
     [S3_DELETE_OBJECTS] = "DeleteObjects",
+    [S3_GET_OBJECT_ATTRIBUTES] = "GetObjectAttributes",
     [S3_GET_OBJECT] = "GetObject",
     [S3_HEAD_OBJECT] = "HeadObject",
     [S3_PUT_OBJECT] = "PutObject",
@@ -242,18 +277,31 @@ static bool choose(const char *method, enum level level, enum copy copy, struct 
     return false;
 }
 
+/* What parameters may say beyond being there. */
+static bool check_values(const struct s3_request *r, struct s3_refusal *refusal) {
+    const char *list_type = s3_param(r, "list-type"), *version = s3_param(r, "versionId");
+    if (list_type != NULL && strcmp(list_type, "2") != 0) {
+        s3_refuse(refusal, S3_ERR_INVALID_ARGUMENT, "list-type must be 2");
+        return false;
+    }
+    if (version != NULL && !s3_version_check(version, refusal)) return false;
+    return true;
+}
+
+bool s3_version_check(const char *version, struct s3_refusal *refusal) {
+    if (strcmp(version, "null") == 0) return true;
+    s3_refuse(refusal, S3_ERR_NOT_IMPLEMENTED, "versions are not implemented; the one of each object is 'null'");
+    return false;
+}
+
 bool s3_request_parse(const char *method, struct slice path, struct slice query, bool has_copy_source,
                       struct s3_request *ret, struct s3_refusal *refusal) {
     struct s3_request r = {0};
     enum level level = SERVICE;
     if (parse_path(path, &r, &level, refusal) && parse_query(query, &r, refusal) &&
-        choose(method, level, has_copy_source ? COPY : PLAIN, &r, refusal)) {
-        const char *list_type = s3_param(&r, "list-type");
-        if (list_type == NULL || strcmp(list_type, "2") == 0) {
-            *ret = r;
-            return true;
-        }
-        s3_refuse(refusal, S3_ERR_INVALID_ARGUMENT, "list-type must be 2");
+        choose(method, level, has_copy_source ? COPY : PLAIN, &r, refusal) && check_values(&r, refusal)) {
+        *ret = r;
+        return true;
     }
     s3_request_done(&r);
     return false;
@@ -261,7 +309,7 @@ bool s3_request_parse(const char *method, struct slice path, struct slice query,
 
 bool s3_copy_source_parse(const char *header, char **ret_bucket, char **ret_key, struct s3_refusal *refusal) {
     struct slice source = slice_str(header), path, version, bucket, key;
-    if (slice_cut(source, '?', &path, &version)) {
+    if (slice_cut(source, '?', &path, &version) && !slice_is(version, "versionId=null")) {
         s3_refuse(refusal, S3_ERR_NOT_IMPLEMENTED, "a version in x-amz-copy-source is not implemented");
         return false;
     }

@@ -15,11 +15,14 @@ enum s3_operation {
     S3_HEAD_BUCKET,
     S3_CREATE_BUCKET,
     S3_GET_BUCKET_LOCATION,
+    S3_GET_SUBRESOURCE, /* ?acl, ?versioning, ... of a bucket or an object; which: see the parameters */
+    S3_LIST_VERSIONS,
     S3_LIST_OBJECTS_V2,
     S3_LIST_OBJECTS_V1,
     S3_LIST_UPLOADS,
     S3_DELETE_OBJECTS,
     S3_GET_OBJECT,
+    S3_GET_OBJECT_ATTRIBUTES,
     S3_HEAD_OBJECT,
     S3_PUT_OBJECT,
     S3_COPY_OBJECT,
@@ -77,9 +80,12 @@ const char *s3_param(const struct s3_request *r, const char *name);
 /* "PutObject" */
 const char *s3_operation_name(enum s3_operation op);
 
-/* Bucket and key out of x-amz-copy-source ("bucket/key" or "/bucket/key", percent-encoded, perhaps with ?versionId=,
- * which is not implemented). The caller frees both. */
+/* Bucket and key out of x-amz-copy-source ("bucket/key" or "/bucket/key", percent-encoded, perhaps with
+ * ?versionId=null; other versions are not implemented). The caller frees both. */
 bool s3_copy_source_parse(const char *header, char **ret_bucket, char **ret_key, struct s3_refusal *refusal);
+
+/* A version id: every object has the one that S3 gives where there are none, "null". */
+bool s3_version_check(const char *version, struct s3_refusal *refusal);
 
 /* Is it a key that can be stored: UTF-8, 1..1024 bytes, no NUL? */
 bool s3_key_check(struct slice key, struct s3_refusal *refusal);

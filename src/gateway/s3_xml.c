@@ -91,10 +91,7 @@ bool s3_delete_parse(struct slice body, struct s3_delete_list *ret, struct s3_re
         if (strcmp(c->name, "Object") != 0) continue;
         const struct xml_node *key = xml_child(c, "Key"), *version = xml_child(c, "VersionId");
         if (key == NULL) return malformed(refusal, "an Object needs a Key");
-        if (version != NULL) {
-            s3_refuse(refusal, S3_ERR_NOT_IMPLEMENTED, "a VersionId in DeleteObjects is not implemented");
-            return false;
-        }
+        if (version != NULL && !s3_version_check(version->text, refusal)) return false;
         if (!s3_key_check(slice_str(key->text), refusal)) return false;
         list.keys[list.count++] = str_dup(key->text);
     }

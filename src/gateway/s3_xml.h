@@ -28,7 +28,7 @@ struct s3_delete_list {
     bool quiet;
 };
 
-/* DeleteObjects: 1..1,000 keys. A VersionId is not implemented. Source: API_DeleteObjects. */
+/* DeleteObjects: 1..1,000 keys. A VersionId can only be "null". Source: API_DeleteObjects. */
 bool s3_delete_parse(struct slice body, struct s3_delete_list *ret, struct s3_refusal *refusal);
 void s3_delete_list_done(struct s3_delete_list *l); /* accepts zeroed */
 

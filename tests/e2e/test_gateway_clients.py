@@ -1,11 +1,12 @@
-"""rclone and awscli, as they come from Debian, against the gateway."""
+"""rclone, awscli and s3cmd, as they come from Debian, and AWS's SDK for JavaScript against the gateway."""
 import hashlib
+import json
 import os
 import subprocess
 
 import pytest
 
-from gateway_tools import BUCKET, Harness
+from gateway_tools import BUCKET, BUILD, KEY_ARN, ROOT, Harness
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,50 @@ def test_awscli(harness, tmp_path):
     assert "dir/deep/more" in run([*aws, "ls", "--recursive", f"s3://{BUCKET}/aws/"], environment)
     run([*aws, "rm", "--recursive", f"s3://{BUCKET}/aws"], environment)
     assert run([*aws, "ls"], environment).split()[-1] == BUCKET
+
+
+def test_s3cmd(harness, tmp_path):
+    expected = make_tree(tmp_path / "from")
+    config = tmp_path / "s3cfg"
+    place = harness.url.removeprefix("http://")
+    config.write_text(f"[default]\naccess_key = {harness.access}\nsecret_key = {harness.secret}\nhost_base = {place}\n"
+                      f"host_bucket = {place}/%(bucket)\nuse_https = False\nbucket_location = us-west-2\n"
+                      "multipart_chunk_size_mb = 6\nmax_retries = 1\n")
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+    def s3cmd(*words):
+        return run(["/usr/bin/s3cmd", "-c", str(config), *words], environment)
+
+    s3cmd("sync", str(tmp_path / "from") + "/", f"s3://{BUCKET}/cmd/")
+    # Nothing again. Not by MD5: s3cmd sends none, and as with SSE-KMS anywhere an ETag is then no MD5.
+    assert "upload:" not in s3cmd("sync", "--no-check-md5", str(tmp_path / "from") + "/", f"s3://{BUCKET}/cmd/")
+    s3cmd("sync", f"s3://{BUCKET}/cmd/", str(tmp_path / "to") + "/")
+    assert hashes(tmp_path / "to") == expected
+    assert f"s3://{BUCKET}" in s3cmd("ls")
+    assert f"s3://{BUCKET}/cmd/dir/deep/more" in s3cmd("ls", "--recursive", f"s3://{BUCKET}/cmd/")
+    assert "us-west-2" in s3cmd("info", f"s3://{BUCKET}")
+    assert "20971520" in s3cmd("info", f"s3://{BUCKET}/cmd/big file").replace(" ", "")
+    s3cmd("cp", f"s3://{BUCKET}/cmd/one", f"s3://{BUCKET}/cmd2/one")
+    s3cmd("mv", f"s3://{BUCKET}/cmd2/one", f"s3://{BUCKET}/cmd2/moved")
+    assert s3cmd("ls", f"s3://{BUCKET}/cmd2/").split()[-1] == f"s3://{BUCKET}/cmd2/moved"
+    s3cmd("del", "--recursive", "--force", f"s3://{BUCKET}/cmd")
+    assert s3cmd("ls", f"s3://{BUCKET}/cmd/") == ""
+
+
+def test_aws_sdk_for_javascript(harness):
+    script = (ROOT / "tests/js/s3.js").read_text()
+    done = subprocess.run(["node", "-"], input=script, cwd=BUILD / "deps/js", capture_output=True, text=True, timeout=120, check=False,
+                          env=dict(harness.environment(), PATH="/usr/local/bin:/usr/bin:/bin", ENDPOINT=harness.url,
+                                   BUCKET=BUCKET, KEY_ARN=KEY_ARN))
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout)
+    every = dict.fromkeys(["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"], True)
+    assert out == {
+        "read": {"0": True, "1": True, "65536": True, "300001": True}, "streamed": every, "checksums": every,
+        "listed": [5 << 20, (5 << 20) + 1, 7], "parts": True, "ranged": True,
+        "attributes": [(10 << 20) + 8, 3, "STANDARD"], "copied": True, "first": "none", "second": "PreconditionFailed 412",
+        "stale": "PreconditionFailed 412", "unchanged": "Unknown 304", "missing": "NoSuchKey 404",
+        "tagged": "NotImplemented 501",
+        "found": ["js/c", "js/copy", "js/once", "js/parts", "js/plain 0", "js/plain 1", "js/plain 300001",
+                  "js/plain 65536", "js/s"],
+        "deleted": True, "left": 0}

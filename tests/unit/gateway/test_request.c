@@ -59,18 +59,43 @@ static void subresources_are_never_ignored(void **state) {
                                         "encryption", "object-lock", "lifecycle", "retention",   "legal-hold",
                                         "cors",       "torrent",     "restore",   "versionId=1", "attributes",
                                         "website",    "something"};
-    static const char *const methods[] = {"GET", "PUT", "DELETE", "HEAD", "POST"};
+    static const char *const methods[] = {"PUT", "DELETE", "HEAD", "POST"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         for (size_t m = 0; m < ARRAY_LEN(methods); m++) {
             expect_refusal(methods[m], "/b/k", names[i], S3_ERR_NOT_IMPLEMENTED);
             expect_refusal(methods[m], "/b", names[i], S3_ERR_NOT_IMPLEMENTED);
         }
+    static const char *const not_of_objects[] = {"policy",    "encryption", "object-lock", "lifecycle",
+                                                 "retention", "versions",   "legal-hold",  "cors",
+                                                 "torrent",   "restore",    "something",   "versionId=1"};
+    for (size_t i = 0; i < ARRAY_LEN(not_of_objects); i++)
+        expect_refusal("GET", "/b/k", not_of_objects[i], S3_ERR_NOT_IMPLEMENTED);
+    static const char *const not_of_buckets[] = {"analytics", "inventory", "metrics",       "attributes",
+                                                 "torrent",   "retention", "versionId=null"};
+    for (size_t i = 0; i < ARRAY_LEN(not_of_buckets); i++)
+        expect_refusal("GET", "/b", not_of_buckets[i], S3_ERR_NOT_IMPLEMENTED);
     expect_refusal("PUT", "/b/k", "uploadId=u", S3_ERR_NOT_IMPLEMENTED);
     expect_refusal("DELETE", "/b", "", S3_ERR_NOT_IMPLEMENTED);
     expect_refusal("PATCH", "/b/k", "", S3_ERR_NOT_IMPLEMENTED);
     expect_refusal("POST", "/b/k", "", S3_ERR_NOT_IMPLEMENTED);
     expect_refusal("POST", "/", "", S3_ERR_NOT_IMPLEMENTED);
     expect_refusal("GET", "/b", "list-type=1", S3_ERR_INVALID_ARGUMENT);
+}
+
+static void subresources_can_be_read(void **state) {
+    static const char *const of_buckets[] = {"acl", "versioning", "policy", "cors", "encryption", "publicAccessBlock"};
+    for (size_t i = 0; i < ARRAY_LEN(of_buckets); i++)
+        expect("GET", "/b", of_buckets[i], false, S3_GET_SUBRESOURCE);
+    expect("GET", "/b/k", "acl", false, S3_GET_SUBRESOURCE);
+    expect("GET", "/b/k", "tagging&versionId=null", false, S3_GET_SUBRESOURCE);
+    expect("GET", "/b/k", "attributes", false, S3_GET_OBJECT_ATTRIBUTES);
+    expect("GET", "/b", "versions&prefix=a&key-marker=b&version-id-marker=null", false, S3_LIST_VERSIONS);
+    expect("GET", "/b/k", "versionId=null", false, S3_GET_OBJECT);
+    expect("DELETE", "/b/k", "versionId=null", false, S3_DELETE_OBJECT);
+    /* Two at once are none of them. */
+    expect_refusal("GET", "/b", "acl&policy", S3_ERR_NOT_IMPLEMENTED);
+    expect_refusal("GET", "/b", "versioning&prefix=a", S3_ERR_NOT_IMPLEMENTED);
+    expect_refusal("GET", "/b/k", "acl&tagging", S3_ERR_NOT_IMPLEMENTED);
 }
 
 static void keys_are_taken_as_they_are(void **state) {
@@ -183,6 +208,8 @@ static void copy_sources_are_parsed(void **state) {
     AUTO_FREE char *bucket = NULL, *key = NULL;
     assert_false(s3_copy_source_parse("b/k?versionId=3", &bucket, &key, &refusal));
     assert_int_equal(refusal.error, S3_ERR_NOT_IMPLEMENTED);
+    assert_true(s3_copy_source_parse("b/k?versionId=null", &bucket, &key, &refusal));
+    assert_string_equal(key, "k");
 }
 
 static const struct CMUnitTest tests[] = {
@@ -190,5 +217,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(keys_are_taken_as_they_are), cmocka_unit_test(bad_paths_are_refused),
     cmocka_unit_test(key_length_is_bounded),      cmocka_unit_test(parameters_are_counted),
     cmocka_unit_test(parameters_have_values),     cmocka_unit_test(copy_sources_are_parsed),
+    cmocka_unit_test(subresources_can_be_read),
 };
 TEST_MAIN(tests)
