@@ -110,6 +110,7 @@ struct result sources_errors(struct call *c);
 struct result integrations_list(struct call *c);
 struct result integrations_create(struct call *c);
 struct result integrations_get(struct call *c);
+struct result integrations_update(struct call *c);
 struct result integrations_delete(struct call *c);
 
 /* The organization that the path's first part names, by name or id. NOT_FOUND with c->why filled. */

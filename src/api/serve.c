@@ -55,6 +55,7 @@ const struct router_route api_routes[] = {
     {"GET", "/v1/orgs/self/integrations", ROUTER_ORGANIZATION, integrations_list},
     {"POST", "/v1/orgs/self/integrations", ROUTER_ORGANIZATION, integrations_create},
     {"GET", "/v1/orgs/self/integrations/{}", ROUTER_ORGANIZATION, integrations_get},
+    {"PUT", "/v1/orgs/self/integrations/{}", ROUTER_ORGANIZATION, integrations_update},
     {"DELETE", "/v1/orgs/self/integrations/{}", ROUTER_ORGANIZATION, integrations_delete},
     {"POST", "/v1/orgs/self/ws/{}/collections/{}/offsets/commit", ROUTER_ORGANIZATION, docs_commit},
     {NULL, NULL, ROUTER_PUBLIC, NULL},

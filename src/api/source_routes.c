@@ -159,6 +159,14 @@ struct result integrations_get(struct call *c) {
     return answer_data(c, one);
 }
 
+struct result integrations_update(struct call *c) {
+    JSON_AUTO(body);
+    json_t *one;
+    TRY(read_body(c, &body));
+    TRY(integration_update(c->api->sources, call_org(c), call_param(c, 0), body, &one, &c->why));
+    return answer_data(c, one);
+}
+
 struct result integrations_delete(struct call *c) {
     json_t *one;
     TRY(integration_delete(c->api->sources, call_org(c), call_param(c, 0), &one, &c->why));

@@ -166,6 +166,17 @@ static struct result check_name(const char *name) {
     return OK;
 }
 
+/* An answer sent back. */
+static bool holds_mask(const json_t *value) {
+    const char *name;
+    size_t i;
+    json_t *item;
+    if (json_is_string(value)) return strstr(json_string_value(value), MASK) != NULL;
+    json_array_foreach(value, i, item) if (holds_mask(item)) return true;
+    json_object_foreach((json_t *)mem_unconst(value), name, item) if (holds_mask(item)) return true;
+    return false;
+}
+
 struct result config_make_integration(const json_t *asked, const char *created_by, int64_t now_ms, json_t **ret) {
     static const char *const members[] = {"name",
                                           "description",
@@ -192,6 +203,8 @@ struct result config_make_integration(const json_t *asked, const char *created_b
           CONFIG_MAX_DESCRIPTION);
     TRY(find_kind(asked, "an integration", &kind, &config));
     TRY(check_size(asked));
+    CHECK(!holds_mask(config), ERR_INVALID,
+          "a secret is given as asterisks, as answers show it: give the secret itself");
     const struct source_driver *driver = source_driver_find(kind);
     if (driver->check_integration) TRY(driver->check_integration(config));
     *ret = json_pack("{s:s, s:s, s:s, s:I, s:s, s:O}", "name", name, "description", description, "created_by",

@@ -383,6 +383,41 @@ static struct result write_integration(struct sources *s, const char *org, const
     return hidden_write(tenant_of(s, org), &c, KEYLINK_WRITE, rows.items, rows.count, why);
 }
 
+static struct result store_integration(struct sources *s, const char *org, const json_t *made, struct refusal *why) {
+    BUF_AUTO(text, CONFIG_MAX_BYTES * 2);
+    text.wipes = true;
+    TRY(json_write(made, &text));
+    TRY(buf_check(&text));
+    return write_integration(s, org, json_string_value(json_object_get(made, "name")), buf_slice(&text), why);
+}
+
+struct result integration_update(struct sources *s, const char *org, const char *name, const json_t *asked,
+                                 json_t **ret, struct refusal *why) {
+    JSON_AUTO(all);
+    JSON_AUTO(uses);
+    JSON_AUTO(named);
+    JSON_AUTO(made);
+    struct keeper *k;
+    TRY(keeper_of(s, org, &k));
+    CATALOG_HELD(k);
+    TRY(catalog_integrations(tenant_of(s, org), KEYLINK_WRITE, &all, why));
+    const json_t *before = json_object_get(all, name);
+    if (!before) return no_integration(why, name);
+    named = json_copy(mem_unconst(asked));
+    CHECK(!json_object_get(named, "name") && json_object_set_new(named, "name", json_string(name)) == 0, ERR_INVALID,
+          "the name of an integration can't change: leave it out");
+    const char *created_by = json_string_value(json_object_get(before, "created_by"));
+    TRY(config_make_integration(named, created_by ? created_by : "", clock_unix_ms(), &made));
+    CHECK(json_equal(json_object_get(made, "kind"), json_object_get(before, "kind")), ERR_INVALID,
+          "the kind of an integration can't change: make another one");
+    json_object_set(made, "created_at_ms", json_object_get(before, "created_at_ms"));
+    TRY(find_uses(s, org, &uses, why));
+    TRY(store_integration(s, org, made, why));
+    keeper_reload(k);
+    *ret = shape_integration(made, uses);
+    return OK;
+}
+
 struct result integration_create(struct sources *s, const char *org, const json_t *asked, const char *created_by,
                                  json_t **ret, struct refusal *why) {
     JSON_AUTO(made);
@@ -395,11 +430,7 @@ struct result integration_create(struct sources *s, const char *org, const json_
     TRY(catalog_integrations(tenant_of(s, org), KEYLINK_WRITE, &all, why));
     if (json_object_get(all, name))
         return refuse(why, ERR_EXISTS, 409, "ALREADYEXISTS", 0, "Integration '%s' exists already.", name);
-    BUF_AUTO(text, CONFIG_MAX_BYTES * 2);
-    text.wipes = true;
-    TRY(json_write(made, &text));
-    TRY(buf_check(&text));
-    TRY(write_integration(s, org, name, buf_slice(&text), why));
+    TRY(store_integration(s, org, made, why));
     *ret = config_shape_integration(made, json_array());
     return OK;
 }

@@ -75,13 +75,16 @@ void run_read_status(struct run *r, struct run_status *ret) {
     pthread_mutex_lock(&r->lock);
     *ret = r->status;
     ret->message = str_dup(r->status.message);
-    ret->kept = copy_kept(&r->status.kept);
+    ret->kept.last_item = str_dup(r->status.kept.last_item);
     ret->progress.partitions = json_deep_copy(r->status.progress.partitions);
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Without the position: its count of references belongs to the run's own thread. */
 static void note_kept(struct run *r, const struct kept *k) {
-    struct kept copy = copy_kept(k);
+    struct kept copy = *k;
+    copy.position = NULL;
+    copy.last_item = str_dup(k->last_item);
     pthread_mutex_lock(&r->lock);
     kept_done(&r->status.kept);
     r->status.kept = copy;

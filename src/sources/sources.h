@@ -71,6 +71,10 @@ struct result integration_get(struct sources *s, const char *org, const char *na
 /* EXISTS, INVALID, UNSUPPORTED. */
 struct result integration_create(struct sources *s, const char *org, const json_t *asked, const char *created_by,
                                  json_t **ret, struct refusal *why);
+/* Replaces description and configuration, of the same kind; sources that use it begin anew with it, where they were.
+ * NOT_FOUND, INVALID. */
+struct result integration_update(struct sources *s, const char *org, const char *name, const json_t *asked,
+                                 json_t **ret, struct refusal *why);
 /* CONFLICT while a source uses it. */
 struct result integration_delete(struct sources *s, const char *org, const char *name, json_t **ret,
                                  struct refusal *why);

@@ -14,8 +14,8 @@ enum run_phase { RUN_STARTING, RUN_READING, RUN_FAILING };
 
 struct run_status {
     enum run_phase phase;
-    char *message; /* of the last failure; NULL: none; owned */
-    struct kept kept;
+    char *message;    /* of the last failure; NULL: none; owned */
+    struct kept kept; /* without its position */
     struct source_progress progress;
 };
 void run_status_done(struct run_status *s); /* accepts zeroed */

@@ -213,6 +213,23 @@ def test_a_wrong_secret_and_a_missing_bucket_show_in_the_status(org, bucket):
         assert words in status["message"] and bucket.harness.secret not in status["message"]
 
 
+def test_new_credentials_for_an_integration(org, bucket):
+    bucket.lines("in/a.json", [{"_id": "a"}])
+    integrate(org, bucket, name="turning", secret="not-yet-the-secret")
+    org.collection("c", sources=[source("in/", integration="turning")])
+    wait_for(lambda: status_of(org)["state"] == "ERROR", 20)
+    shown = org.call("GET", "/integrations/turning").data
+    refused = org.call("PUT", "/integrations/turning", {"s3": shown["s3"]})
+    assert refused.status == 400 and "asterisks" in refused.message
+    assert org.call("PUT", "/integrations/turning", {"kafka": {"bootstrap_servers": "h:1"}}).status == 400
+    assert org.call("PUT", "/integrations/nobody", {"s3": bucket.integration()}).status == 404
+    changed = org.call("PUT", "/integrations/turning", {"description": "new", "s3": bucket.integration()})
+    assert changed.status == 200 and changed.data["description"] == "new", changed
+    assert changed.data["collections"] == [{"path": "commons.c"}] and bucket.harness.secret not in json.dumps(changed.json)
+    wait_count(org, 1, timeout=15)  # at once, not with the next slow try
+    assert wait_watching(org)["message"] is None
+
+
 def test_metrics(rig, org, bucket):
     bucket.lines("in/a.json", [{"_id": str(i)} for i in range(10)] + ["no object"])
     org.collection("c", sources=[source("in/")])
