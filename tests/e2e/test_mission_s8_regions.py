@@ -291,3 +291,31 @@ def test_regions_survive_a_restart(tmp_path):
         assert org.is_answering()
     finally:
         dev.stop()
+
+
+def test_killed_while_a_region_is_added(dev):
+    """Whole or not at all, and in either case it can be used, or added, afterwards."""
+    import threading
+    org = dev.create_org()
+    dev.replicate_key(org.key_arn)
+    for delay in (0, 0.01, 0.02, 0.03, 0.05):
+        threading.Thread(target=lambda: quietly(lambda: add_region(dev, org))).start()
+        time.sleep(delay)
+        dev.devctl("stop", "keyring")
+        dev.devctl("start", "keyring")
+        wait_for(lambda: quietly(org.is_answering), 30, 0.2, "the first region answering again")
+    wait_for(lambda: quietly(lambda: add_region(dev, org).status in (201, 409)), 20, 0.2, "the region added")
+    east = org.at(EAST)
+    wait_for(lambda: quietly(east.is_answering), 30, 0.2, "the second region answering")
+    east.create_collection("c")
+    assert east.add("c", [{"a": 1}]).status == 200
+    assert east.count("c") == 1
+    names = [f for f in (dev.stores[EAST] / org.id / "keys").glob("*.json") if json.loads(f.read_text())["kind"] == "name"]
+    assert len(names) == 1
+
+
+def quietly(call):
+    try:
+        return call()
+    except OSError:
+        return None
