@@ -41,6 +41,7 @@ json_t *unit_state(const struct unit *u) {
     json_object_set_new(j, "aws_error", u->aws_error ? json_string(u->aws_error) : json_null());
     json_object_set_new(j, "since_ms", json_integer(u->since_ms));
     json_object_set_new(j, "last_success_ms", json_integer(u->last_success_ms));
+    if (u->is_retired) json_object_set_new(j, "deleted", json_true());
     json_object_set_new(j, "unavailable_ms", json_integer(m->unavailable_ns / NS_PER_MS));
     json_object_set_new(j, "lease_expiry_boottime_ns", json_integer(m->expiry_ns));
     return j;
@@ -389,6 +390,7 @@ void unit_retire(struct unit *u) {
     u->lease.generation++;
     set_text(&u->reason, "the organization was deleted");
     u->since_ms = clock_unix_ms();
+    u->is_retired = true;
     api_push_state(u->k, u);
     while (u->rechecks) {
         struct recheck *r = u->rechecks;
@@ -396,7 +398,6 @@ void unit_retire(struct unit *u) {
         api_fail(u->k, r->call, "NOT_FOUND", u->reason, r->checks, NULL);
         if (r->is_answered) mem_free(r); /* else its job still writes to it */
     }
-    u->is_retired = true;
 }
 
 /* ---- The clock ---- */

@@ -58,6 +58,11 @@ static void learn_state(struct keylink *k, json_t *state) {
     const char *region = json_string_value(json_object_get(state, "region"));
     if (!org || !region) return;
     AUTO_FREE char *key = state_key(org, region);
+    if (json_is_true(json_object_get(state, "deleted"))) {
+        json_object_del(k->all_states, key);
+        if (strcmp(region, k->region) == 0) json_object_del(k->states, org);
+        return;
+    }
     json_object_set(k->all_states, key, state);
     if (strcmp(region, k->region) == 0) json_object_set(k->states, org, state);
 }
@@ -302,6 +307,15 @@ json_t *keylink_orgs_in_state(struct keylink *k, const char *state_name) {
         const char *name = json_string_value(json_object_get(state, "state"));
         if (name && strcmp(name, state_name) == 0) json_array_append_new(list, json_string(org));
     }
+    pthread_mutex_unlock(&k->lock);
+    return list;
+}
+
+json_t *keylink_states(struct keylink *k) {
+    json_t *list = json_array(), *state;
+    const char *org;
+    pthread_mutex_lock(&k->lock);
+    json_object_foreach(k->states, org, state) json_array_append_new(list, json_deep_copy(state));
     pthread_mutex_unlock(&k->lock);
     return list;
 }

@@ -30,6 +30,8 @@ json_t *keylink_state(struct keylink *k, const char *org);
 /* The same in any region, for showing. */
 json_t *keylink_state_in(struct keylink *k, const char *org, const char *region);
 
+/* The states of all organizations in this region: an array, for the caller to drop. */
+json_t *keylink_states(struct keylink *k);
 /* Organizations whose state in this region is called so: an array of ids, for the caller to drop. */
 json_t *keylink_orgs_in_state(struct keylink *k, const char *state_name);
 
