@@ -52,7 +52,7 @@ static bool has_sealed(struct call *c) {
 static void add_recovery_detail(struct call *c, const struct registry_collection *row, json_t *o) {
     json_t *recovery = json_object_get(o, "lockset_recovery");
     REFUSAL_AUTO(why);
-    if (!recovery || strcmp(row->status, "PAUSED") != 0 ||
+    if (!recovery || !row->status || strcmp(row->status, "PAUSED") != 0 ||
         is_err(keylink_check(c->api->keylink, row->org, KEYLINK_READ, &why)))
         return;
     AUTO_FREE char *detail = recovery_detail(c->api->tenants, row);

@@ -141,11 +141,11 @@ static int newest_first(const void *a, const void *b) {
 }
 
 json_t *kept_errors(const struct hidden_rows *rows, size_t limit) {
-    AUTO_FREE json_t **all = mem_alloc_array(rows->count + 1, sizeof *all);
+    AUTO_FREE json_t **all = mem_alloc_array(rows->count + 1, sizeof(json_t *));
     size_t count = 0;
     for (size_t i = 0; i < rows->count; i++)
         if (is_ok(json_parse_object(buf_slice(&rows->items[i].text), &all[count]))) count++;
-    qsort(all, count, sizeof *all, newest_first);
+    qsort(all, count, sizeof(json_t *), newest_first);
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         if (i < limit)
