@@ -131,8 +131,9 @@ static void put_one(void *arg, struct run *r) {
     AUTO(run_status_done) struct run_status status = {0};
     run_read_status(r, &status);
     const struct registry_collection *c = run_collection(r);
-    buf_printf(p->out, "lockset_source_%s{org=\"%s\",workspace=\"%s\",collection=\"%s\",source=\"%s\",kind=\"%s\"} ",
-               p->metric->name, c->org, c->workspace, c->name, json_string_value(json_object_get(run_source(r), "id")),
+    /* Ids, no names: nobody is asked who reads the metrics. */
+    buf_printf(p->out, "lockset_source_%s{org=\"%s\",collection=\"%s\",source=\"%s\",kind=\"%s\"} ", p->metric->name,
+               c->org, c->id, json_string_value(json_object_get(run_source(r), "id")),
                json_string_value(json_object_get(run_source(r), "kind")));
     p->metric->put(&status, p->out);
     buf_append_byte(p->out, '\n');
