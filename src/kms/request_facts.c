@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "kms/aliases.h"
+
+enum { ALIASES_MAX = 50 };
 
 static const char *text(const struct kmsd_call *c, const char *name, const char *otherwise) {
     const char *value = json_string_value(json_object_get(c->input, name));
@@ -76,9 +79,42 @@ static void add_new_key(const struct kmsd_call *c, struct kmsd_facts *f) {
     if (json_is_true(json_object_get(c->input, "MultiRegion"))) kmsd_facts_add(f, "kms:MultiRegionKeyType", "PRIMARY");
 }
 
-static void add_alias(const struct kmsd_call *c, struct kmsd_facts *f) {
-    const char *key_id = text(c, "KeyId", ""), *alias = strstr(key_id, "alias/");
-    if (alias != NULL && (alias == key_id || alias[-1] == ':')) kmsd_facts_add(f, "kms:RequestAlias", alias);
+/* The member that names the key this permission is about. */
+static const char *key_member(const struct kmsd_call *c) {
+    if (strcmp(c->operation, "ReEncryptFrom") == 0) return "SourceKeyId";
+    return strcmp(c->operation, "ReEncryptTo") == 0 ? "DestinationKeyId" : "KeyId";
+}
+
+static const char *alias_in(const char *key_id) {
+    const char *alias = strstr(key_id, "alias/");
+    return alias != NULL && (alias == key_id || alias[-1] == ':') ? alias : NULL;
+}
+
+/* Is the other key of a ReEncrypt the same one? Not told where it is named by an alias. */
+static void add_same_key(const struct kmsd_call *c, const struct kmsd_key *k, struct kmsd_facts *f) {
+    bool is_source = strcmp(c->operation, "ReEncryptFrom") == 0;
+    const char *other = text(c, is_source ? "DestinationKeyId" : "SourceKeyId", NULL);
+    struct kmsd_blob blob = {0};
+    BUF_AUTO(ciphertext, KMSD_BLOB_MAX_BYTES + 1);
+    if (other == NULL && is_ok(base64_decode(slice_str(text(c, "CiphertextBlob", "")), &ciphertext)) &&
+        is_ok(kmsd_blob_parse(buf_slice(&ciphertext), &blob)))
+        other = blob.key_id;
+    if (other == NULL || alias_in(other) != NULL) return;
+    const char *slash = strrchr(other, '/');
+    kmsd_facts_add_bool(f, "kms:ReEncryptOnSameKey", strcmp(slash != NULL ? slash + 1 : other, k->family.id) == 0);
+}
+
+/* Only identity policies may ask for a key's aliases. */
+static void add_aliases(const struct kmsd_call *c, const struct kmsd_key *k, struct kmsd_facts *f) {
+    struct kmsd_alias *list = NULL;
+    size_t count = 0;
+    bool more = false;
+    if (!c->caller->has_policies) return;
+    kmsd_aliases_list(kmsd_store_aliases(c->store), k->family.account, k->family.id, "", ALIASES_MAX, &list, &count,
+                      &more);
+    for (size_t i = 0; i < count; i++)
+        kmsd_facts_add(f, "kms:ResourceAliases", list[i].name);
+    mem_free(list);
 }
 
 static void add_constraint(const struct kmsd_call *c, const char *name, struct kmsd_facts *f) {
@@ -104,7 +140,7 @@ static void add_request(const struct kmsd_call *c, struct kmsd_facts *f) {
     const char *operation = c->operation;
     bool sets_policy = strcmp(operation, "CreateKey") == 0 || strcmp(operation, "ReplicateKey") == 0 ||
                        strcmp(operation, "PutKeyPolicy") == 0;
-    add_alias(c, f);
+    kmsd_facts_add(f, "kms:RequestAlias", alias_in(text(c, key_member(c), "")));
     if (strcmp(operation, "CreateKey") == 0) add_new_key(c, f);
     if (sets_policy)
         kmsd_facts_add_bool(f, "kms:BypassPolicyLockoutSafetyCheck",
@@ -131,9 +167,15 @@ void kmsd_request_facts(const struct kmsd_call *c, const struct kmsd_key *k, con
                         struct kmsd_facts *ret) {
     add_call(c, ret);
     if (k != NULL) add_key(k, ret);
+    if (k != NULL) add_aliases(c, k, ret);
     add_request(c, ret);
+    bool is_source = strcmp(c->operation, "ReEncryptFrom") == 0,
+         is_destination = strcmp(c->operation, "ReEncryptTo") == 0;
+    if (k != NULL && (is_source || is_destination)) add_same_key(c, k, ret);
     if (context == NULL) return;
     kmsd_facts_add_context(ret, context);
-    if (strncmp(c->operation, "ReEncrypt", strlen("ReEncrypt")) != 0)
-        kmsd_facts_add(ret, "kms:EncryptionAlgorithm", text(c, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT"));
+    const char *algorithm = is_source        ? "SourceEncryptionAlgorithm"
+                            : is_destination ? "DestinationEncryptionAlgorithm"
+                                             : "EncryptionAlgorithm";
+    kmsd_facts_add(ret, "kms:EncryptionAlgorithm", text(c, algorithm, "SYMMETRIC_DEFAULT"));
 }

@@ -29,6 +29,7 @@ PEOPLE = {
     "session": (SERVICE, f"arn:aws:sts::{SERVICE}:assumed-role/Reader/today"),
     "nobody": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/nobody"),
     "decrypter": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/decrypter"),
+    "aliased": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/aliased"),
     "stranger": (SERVICE, f"arn:aws:iam::{SERVICE}:user/stranger"),
 }
 # Identity policies of those who have some; the others may do everything that their account may.
@@ -38,6 +39,9 @@ POLICIES = {
         {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:Describe*"], "Resource": f"arn:aws:kms:*:{CUSTOMER}:key/*"},
         {"Effect": "Allow", "Action": "kms:ListKeys", "Resource": "*"},
         {"Effect": "Deny", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}]}],
+    "aliased": [{"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "kms:*", "Resource": "*",
+         "Condition": {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/payroll-*"}}}]}],
     "stranger": [],
 }
 

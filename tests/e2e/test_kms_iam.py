@@ -124,3 +124,27 @@ def test_conditions_on_parameters(customer, arn):
             BypassPolicyLockoutSafetyCheck=True)
     refused("AccessDeniedException", customer.schedule_key_deletion, KeyId=arn, PendingWindowInDays=13)
     customer.schedule_key_deletion(KeyId=arn, PendingWindowInDays=14)
+
+
+def test_conditions_on_reencryption(customer, arn):
+    other = customer.create_key()["KeyMetadata"]["Arn"]
+    put(customer, arn, OWNER, deny("*", "kms:ReEncrypt*", Condition={"Bool": {"kms:ReEncryptOnSameKey": "false"}}))
+    blob = customer.encrypt(KeyId=arn, Plaintext=b"x")["CiphertextBlob"]
+    assert customer.re_encrypt(CiphertextBlob=blob, DestinationKeyId=arn)["KeyId"] == arn
+    refused("AccessDeniedException", customer.re_encrypt, CiphertextBlob=blob, DestinationKeyId=other)
+    foreign = customer.encrypt(KeyId=other, Plaintext=b"x")["CiphertextBlob"]
+    refused("AccessDeniedException", customer.re_encrypt, CiphertextBlob=foreign, DestinationKeyId=arn)
+
+
+def test_conditions_on_aliases(kms, customer, arn):
+    name = "alias/payroll-" + arn[-8:]
+    customer.create_alias(AliasName=name, TargetKeyId=arn)
+    put(customer, arn, OWNER, deny("*", "kms:Encrypt", Condition={"StringNotLike": {"kms:RequestAlias": "alias/pay*"}}))
+    customer.encrypt(KeyId=name, Plaintext=b"x")
+    customer.encrypt(KeyId=f"arn:aws:kms:{WEST}:{CUSTOMER}:{name}", Plaintext=b"x")
+    refused("AccessDeniedException", customer.encrypt, KeyId=arn, Plaintext=b"x")
+    aliased = kms.client("aliased")
+    put(customer, arn, OWNER)
+    aliased.encrypt(KeyId=arn, Plaintext=b"x")
+    customer.delete_alias(AliasName=name)
+    refused("AccessDeniedException", aliased.encrypt, KeyId=arn, Plaintext=b"x")
