@@ -12,6 +12,7 @@
 
 #include "aws/arn.h"
 #include "kms/blob.h"
+#include "kms/kind.h"
 #include "kms/policy.h"
 
 enum {
@@ -60,6 +61,7 @@ struct kmsd_related {
 struct kmsd_family {
     char id[KMSD_KEY_ID_CHARS + 1];
     char account[ARN_ACCOUNT_BYTES];
+    const struct kmsd_kind *kind;
     bool multi_region;
     char primary_region[ARN_REGION_BYTES]; /* of a single-Region key: its region */
     char former_primary[ARN_REGION_BYTES]; /* "": it never changed */

@@ -106,9 +106,10 @@ json_t *kmsd_family_to_json(const struct kmsd_family *f) {
     for (size_t i = 0; i < f->related_count; i++)
         json_array_append_new(related, json_pack("{s:s, s:o}", "region", f->related[i].region, "initial",
                                                  kmsd_state_to_json(&f->related[i].initial)));
-    return json_pack("{s:s, s:s, s:b, s:s, s:o, s:I, s:b, s:I, s:I, s:s, s:I, s:o}", "id", f->id, "account", f->account,
-                     "multi_region", f->multi_region, "primary_region", f->primary_region, "related", related,
-                     "replicas_gone_ms", (json_int_t)f->replicas_gone_ms, "rotates", f->rotates, "rotation_days",
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:I, s:b, s:I, s:I, s:s, s:I, s:o}", "id", f->id, "account",
+                     f->account, "spec", f->kind->spec, "usage", f->kind->usage, "multi_region", f->multi_region,
+                     "primary_region", f->primary_region, "related", related, "replicas_gone_ms",
+                     (json_int_t)f->replicas_gone_ms, "rotates", f->rotates, "rotation_days",
                      (json_int_t)f->rotation_days, "rotation_since_ms", (json_int_t)f->rotation_since_ms,
                      "former_primary", f->former_primary, "primary_since_ms", (json_int_t)f->primary_since_ms,
                      "materials", materials);
@@ -144,6 +145,15 @@ static struct result schedule_from_json(const json_t *j, struct kmsd_family *ret
     return OK;
 }
 
+static struct result kind_from_json(const json_t *j, const struct kmsd_kind **ret) {
+    const char *spec = kmsd_symmetric->spec, *usage = kmsd_symmetric->usage;
+    TRY(json_opt_str(j, "spec", &spec)); // files of before there were other kinds say nothing
+    TRY(json_opt_str(j, "usage", &usage));
+    *ret = kmsd_kind_find(spec, usage);
+    CHECK(*ret != NULL, ERR_INVALID, "no key has spec %.64s and usage %.64s", spec, usage);
+    return OK;
+}
+
 struct result kmsd_family_from_json(const json_t *j, struct kmsd_family *ret) {
     AUTO(kmsd_family_done) struct kmsd_family f = {0};
     json_t *materials = NULL, *related = NULL;
@@ -151,6 +161,7 @@ struct result kmsd_family_from_json(const json_t *j, struct kmsd_family *ret) {
     TRY(copy_text(j, "account", f.account, sizeof f.account));
     TRY(copy_text(j, "primary_region", f.primary_region, sizeof f.primary_region));
     TRY(json_get_int(j, "replicas_gone_ms", 0, INT64_MAX, &f.replicas_gone_ms));
+    TRY(kind_from_json(j, &f.kind));
     TRY(schedule_from_json(j, &f));
     if (json_object_get(j, "former_primary") != NULL)
         TRY(copy_text(j, "former_primary", f.former_primary, sizeof f.former_primary));

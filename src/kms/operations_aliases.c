@@ -78,12 +78,19 @@ static struct result find_current(struct kmsd_call *c, const struct kmsd_alias *
     return kmsd_find_authorized(c, current.key_id, 0, NULL, ret);
 }
 
+/* Same type (symmetric, asymmetric, HMAC) and same usage. */
+static bool is_alike(const struct kmsd_kind *a, const struct kmsd_kind *b) {
+    return kmsd_kind_is_symmetric(a) == kmsd_kind_is_symmetric(b) && strcmp(a->usage, b->usage) == 0;
+}
+
 struct result kmsd_update_alias(struct kmsd_call *c) {
     struct kmsd_alias alias = {0};
     AUTO(kmsd_key_unref_auto) struct kmsd_key *from = NULL, *to = NULL;
     TRY(read_name(c, &alias));
     TRY(find_current(c, &alias, &from));
     TRY(find_target(c, &alias, &to));
+    if (!is_alike(from->family.kind, to->family.kind))
+        REFUSE(c, VALIDATION, "The alias %s can only be moved to a key of the same type and usage.", alias.name);
     struct result r = kmsd_aliases_point(kmsd_store_aliases(c->store), &alias);
     return r.code == ERR_NOT_FOUND ? refuse_missing(c, alias.name) : r;
 }

@@ -4,13 +4,34 @@
 
 enum { PLAINTEXT_MAX_BYTES = 4096, DATA_KEY_MAX_BYTES = 1024, KEY_ID_MAX = KMSD_KEY_ID_MAX };
 
+static struct result check_encrypts(struct kmsd_call *c, const struct kmsd_key *k) {
+    const struct kmsd_kind *kind = k->family.kind;
+    if (strcmp(kind->usage, kmsd_symmetric->usage) != 0)
+        REFUSE(c, INVALID_KEY_USAGE, "%s key usage is %s which is not valid for %s.", k->arn, kind->usage,
+               c->operation);
+    return OK;
+}
+
 struct result kmsd_check_algorithm(struct kmsd_call *c, const char *name, const struct kmsd_key *k) {
     static const char *const algorithms[] = {"SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE",
                                              NULL};
     const char *algorithm = algorithms[0];
     TRY(kmsd_opt_enum(c, name, algorithms, &algorithm));
-    if (algorithm != algorithms[0])
-        REFUSE(c, INVALID_KEY_USAGE, "Algorithm %s is incompatible with key spec SYMMETRIC_DEFAULT.", algorithm);
+    TRY(check_encrypts(c, k));
+    for (const char *const *a = k->family.kind->algorithms; *a != NULL; a++)
+        if (strcmp(*a, algorithm) == 0) {
+            if (kmsd_kind_is_symmetric(k->family.kind)) return OK;
+            REFUSE(c, UNSUPPORTED_OPERATION, "%s is not computed here: only symmetric keys encrypt.", algorithm);
+        }
+    REFUSE(c, INVALID_KEY_USAGE, "Algorithm %s is incompatible with key spec %s.", algorithm, k->family.kind->spec);
+}
+
+/* Data keys are made under symmetric keys alone. */
+static struct result check_makes_data_keys(struct kmsd_call *c, const struct kmsd_key *k) {
+    TRY(check_encrypts(c, k));
+    if (!kmsd_kind_is_symmetric(k->family.kind))
+        REFUSE(c, INVALID_KEY_USAGE, "%s key spec is %s which is not valid for %s.", k->arn, k->family.kind->spec,
+               c->operation);
     return OK;
 }
 
@@ -183,6 +204,7 @@ static struct result generate(struct kmsd_call *c, bool with_plaintext) {
     TRY(kmsd_check_grant_tokens(c));
     if (with_plaintext) TRY(kmsd_refuse_recipient(c));
     TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, &context, &k));
+    TRY(check_makes_data_keys(c, k));
     TRY(kmsd_check_enabled(c, k));
     TRY(kmsd_check_dry_run(c));
     SECRET_AUTO(data_key);

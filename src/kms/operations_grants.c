@@ -9,24 +9,35 @@
 
 enum { KEY_ID_MAX = 2048, PRINCIPAL_MAX = 256, NAME_MAX = 256, PAIRS_MAX = 8, VALUE_MAX = 384, TOKEN_MAX = 8192 };
 
-static const char *const operation_names[] = {"Decrypt",
-                                              "Encrypt",
-                                              "GenerateDataKey",
-                                              "GenerateDataKeyWithoutPlaintext",
-                                              "ReEncryptFrom",
-                                              "ReEncryptTo",
-                                              "CreateGrant",
-                                              "RetireGrant",
-                                              "DescribeKey",
-                                              "Sign",
-                                              "Verify",
-                                              "GetPublicKey",
-                                              "GenerateDataKeyPair",
-                                              "GenerateDataKeyPairWithoutPlaintext",
-                                              "GenerateMac",
-                                              "VerifyMac",
-                                              "DeriveSharedSecret"};
-enum { FOR_SYMMETRIC_KEYS = 9 }; /* the first ones; the others are for keys of other kinds */
+/* What each operation needs of a key: a usage ("": any), symmetry. */
+static const struct grant_operation {
+    const char *name, *usage;
+    bool symmetric, asymmetric;
+} grant_operations[] = {
+    {"Decrypt", "ENCRYPT_DECRYPT", true, true},
+    {"Encrypt", "ENCRYPT_DECRYPT", true, true},
+    {"GenerateDataKey", "ENCRYPT_DECRYPT", true, false},
+    {"GenerateDataKeyWithoutPlaintext", "ENCRYPT_DECRYPT", true, false},
+    {"ReEncryptFrom", "ENCRYPT_DECRYPT", true, true},
+    {"ReEncryptTo", "ENCRYPT_DECRYPT", true, true},
+    {"GenerateDataKeyPair", "ENCRYPT_DECRYPT", true, false},
+    {"GenerateDataKeyPairWithoutPlaintext", "ENCRYPT_DECRYPT", true, false},
+    {"CreateGrant", "", true, true},
+    {"RetireGrant", "", true, true},
+    {"DescribeKey", "", true, true},
+    {"GetPublicKey", "", false, true},
+    {"Sign", "SIGN_VERIFY", false, true},
+    {"Verify", "SIGN_VERIFY", false, true},
+    {"GenerateMac", "GENERATE_VERIFY_MAC", false, true},
+    {"VerifyMac", "GENERATE_VERIFY_MAC", false, true},
+    {"DeriveSharedSecret", "KEY_AGREEMENT", false, true},
+};
+
+static const struct grant_operation *find_operation(const char *name) {
+    for (size_t i = 0; i < ARRAY_LEN(grant_operations); i++)
+        if (strcmp(grant_operations[i].name, name) == 0) return &grant_operations[i];
+    return NULL;
+}
 
 /* --- What a new grant is to be. --- */
 
@@ -42,8 +53,7 @@ static struct result read_principal(struct kmsd_call *c, const char *name, const
 }
 
 static struct result check_operation(struct kmsd_call *c, const char *name) {
-    for (size_t i = 0; i < ARRAY_LEN(operation_names); i++)
-        if (strcmp(operation_names[i], name) == 0) return OK;
+    if (find_operation(name) != NULL) return OK;
     REFUSE(
         c, VALIDATION,
         "1 validation error detected: Value '%.64s' at 'operations' failed to satisfy constraint: Member must satisfy "
@@ -145,16 +155,17 @@ static struct result read_grant(struct kmsd_call *c, json_t **ret) {
     return OK;
 }
 
-/* Encrypting keys are all that grants can be used with here: grants of other operations need other keys. */
 static struct result check_fits_key(struct kmsd_call *c, const json_t *grant, const struct kmsd_key *k) {
     const json_t *operations = json_object_get(grant, "operations");
+    bool symmetric = kmsd_kind_is_symmetric(k->family.kind);
     for (size_t i = 0; i < json_array_size(operations); i++) {
-        const char *name = json_string_value(json_array_get(operations, i));
-        size_t at = 0;
-        while (strcmp(operation_names[at], name) != 0)
-            at++;
-        if (at >= FOR_SYMMETRIC_KEYS) REFUSE(c, VALIDATION, "Grant operation %s is not valid for %s.", name, k->arn);
+        const struct grant_operation *o = find_operation(json_string_value(json_array_get(operations, i)));
+        bool fits = symmetric ? o->symmetric : o->asymmetric;
+        if (o->usage[0] != '\0' && strcmp(o->usage, k->family.kind->usage) != 0) fits = false;
+        if (!fits) REFUSE(c, VALIDATION, "Grant operation %s is not valid for %s.", o->name, k->arn);
     }
+    if (!symmetric && json_object_get(grant, "constraints") != NULL)
+        REFUSE(c, VALIDATION, "EncryptionContext is supported only for symmetric encryption keys.");
     return OK;
 }
 

@@ -26,8 +26,15 @@ static struct result read_beginning(struct kmsd_call *c, const char *key_arn, co
     return OK;
 }
 
-/* Symmetric keys of AWS's own origin are all there is here. */
-static struct result check_kind(struct kmsd_call *c) {
+static struct result refuse_spec(struct kmsd_call *c, const char *spec) {
+    REFUSE(c, VALIDATION,
+           "1 validation error detected: Value '%.64s' at 'keySpec' failed to satisfy constraint: Member must satisfy "
+           "enum value set",
+           spec);
+}
+
+/* Keys of AWS's own origin are all there is here. */
+static struct result read_kind(struct kmsd_call *c, const struct kmsd_kind **ret) {
     static const char *const usages[] = {"ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT",
                                          NULL};
     static const char *const origins[] = {"AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE", NULL};
@@ -41,15 +48,14 @@ static struct result check_kind(struct kmsd_call *c) {
         REFUSE(c, VALIDATION,
                "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
                "CustomerMasterKeySpec is deprecated.");
-    if (spec == NULL) spec = old_spec;
-    bool symmetric = spec == NULL || strcmp(spec, "SYMMETRIC_DEFAULT") == 0;
-    if (!symmetric && usage == NULL)
+    if (spec == NULL) spec = old_spec != NULL ? old_spec : kmsd_symmetric->spec;
+    if (!kmsd_is_spec(spec)) return refuse_spec(c, spec);
+    if (strcmp(spec, kmsd_symmetric->spec) != 0 && usage == NULL)
         REFUSE(c, VALIDATION,
                "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.");
-    if (!symmetric) REFUSE(c, UNSUPPORTED_OPERATION, "KeySpec %s is not served here: SYMMETRIC_DEFAULT is.", spec);
-    if (usage != NULL && usage != usages[0])
-        REFUSE(c, VALIDATION, "The specified KeyUsage value: %s is not compatible with KeySpec SYMMETRIC_DEFAULT",
-               usage);
+    *ret = kmsd_kind_find(spec, usage != NULL ? usage : usages[0]);
+    if (*ret == NULL)
+        REFUSE(c, VALIDATION, "The specified KeyUsage value: %s is not compatible with KeySpec %s", usage, spec);
     if (origin != origins[0] || store != NULL)
         REFUSE(c, UNSUPPORTED_OPERATION, "Only keys of origin AWS_KMS are served here.");
     return OK;
@@ -57,16 +63,17 @@ static struct result check_kind(struct kmsd_call *c) {
 
 struct result kmsd_create_key(struct kmsd_call *c) {
     bool multi_region = false;
+    const struct kmsd_kind *kind = NULL;
     AUTO(kmsd_state_done) struct kmsd_state state = {0};
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     const char *region = kmsd_store_region(c->store);
     TRY(kmsd_opt_bool(c, "MultiRegion", &multi_region));
-    TRY(check_kind(c));
+    TRY(read_kind(c, &kind));
     // The key's id isn't known yet, to whoever wrote the policy neither: a statement that names one is not this key's.
     AUTO_FREE char *arn = str_format("arn:%s:kms:%s:%s:key/00000000-0000-4000-8000-000000000000",
                                      arn_partition_of_region(slice_str(region)), region, c->caller->account);
     TRY(read_beginning(c, arn, region, &state));
-    TRY(kmsd_store_create(c->store, c->caller->account, multi_region, c->now_ms, &state, &k));
+    TRY(kmsd_store_create(c->store, c->caller->account, kind, multi_region, c->now_ms, &state, &k));
     c->output = json_pack("{s:o}", "KeyMetadata", kmsd_metadata(c, k));
     return OK;
 }

@@ -12,7 +12,8 @@ static struct result find(struct kmsd_call *c, unsigned flags, const char **ret_
     return kmsd_find_authorized(c, *ret_name, flags, NULL, ret);
 }
 
-static struct result check_decides(struct kmsd_call *c, const struct kmsd_key *k) {
+static struct result check_rotatable(struct kmsd_call *c, const struct kmsd_key *k) {
+    if (!kmsd_kind_is_symmetric(k->family.kind)) REFUSE(c, UNSUPPORTED_OPERATION, NULL);
     if (!kmsd_key_decides(k)) REFUSE(c, UNSUPPORTED_OPERATION, "%s is not a multi-region primary key.", k->arn);
     return OK;
 }
@@ -26,7 +27,7 @@ struct setting {
 static struct result edit_setting(struct kmsd_store *s, const struct kmsd_key *key, struct kmsd_family *draft,
                                   void *arg) {
     const struct setting *wanted = arg;
-    TRY(check_decides(wanted->call, key));
+    TRY(check_rotatable(wanted->call, key));
     TRY(kmsd_check_enabled(wanted->call, key));
     if (wanted->on && !draft->rotates) draft->rotation_since_ms = wanted->call->now_ms;
     draft->rotates = wanted->on;
@@ -75,7 +76,7 @@ static size_t on_demand_count(const struct kmsd_family *f) {
 static struct result edit_rotate(struct kmsd_store *s, const struct kmsd_key *key, struct kmsd_family *draft,
                                  void *arg) {
     struct kmsd_call *c = arg;
-    TRY(check_decides(c, key));
+    TRY(check_rotatable(c, key));
     TRY(kmsd_check_enabled(c, key));
     if (on_demand_count(draft) >= ON_DEMAND_MAX)
         REFUSE(c, LIMIT_EXCEEDED,
@@ -127,6 +128,7 @@ struct result kmsd_list_key_rotations(struct kmsd_call *c) {
     TRY(kmsd_opt_enum(c, "IncludeKeyMaterial", includes, &include));
     TRY(kmsd_read_page(c, 1000, &page));
     TRY(find(c, 0, &name, &k));
+    if (!kmsd_kind_is_symmetric(k->family.kind)) REFUSE(c, UNSUPPORTED_OPERATION, NULL);
     const struct kmsd_family *f = &k->family;
     size_t at = 0;
     if (page.marker[0] != '\0') TRY(find_marker(c, f, page.marker, &at));

@@ -61,7 +61,7 @@ static void add_kind(struct kmsd_facts *f, const char *spec, const char *usage, 
 }
 
 static void add_key(const struct kmsd_key *k, struct kmsd_facts *f) {
-    add_kind(f, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", "AWS_KMS", k->family.multi_region);
+    add_kind(f, k->family.kind->spec, k->family.kind->usage, "AWS_KMS", k->family.multi_region);
     if (k->family.multi_region)
         kmsd_facts_add(f, "kms:MultiRegionKeyType", kmsd_key_is_primary(k) ? "PRIMARY" : "REPLICA");
     kmsd_facts_add(f, "aws:ResourceAccount", k->family.account);

@@ -206,11 +206,11 @@ static void add_region(struct kmsd_family *family, const char *region, const str
     kmsd_state_copy(state, &r->initial);
 }
 
-struct result kmsd_store_create(struct kmsd_store *s, const char *account, bool multi_region, int64_t now_ms,
-                                struct kmsd_state *state, struct kmsd_key **ret) {
+struct result kmsd_store_create(struct kmsd_store *s, const char *account, const struct kmsd_kind *kind,
+                                bool multi_region, int64_t now_ms, struct kmsd_state *state, struct kmsd_key **ret) {
     AUTO(kmsd_state_done) struct kmsd_state own = *state;
     *state = (struct kmsd_state){0};
-    AUTO(kmsd_family_done) struct kmsd_family family = {.multi_region = multi_region};
+    AUTO(kmsd_family_done) struct kmsd_family family = {.kind = kind, .multi_region = multi_region};
     AUTO(kmsd_key_unref_auto) struct kmsd_key *key = NULL;
     snprintf(family.account, sizeof family.account, "%s", account);
     snprintf(family.primary_region, sizeof family.primary_region, "%s", s->files.region);

@@ -40,8 +40,8 @@ struct result kmsd_store_find(struct kmsd_store *s, const char *key_id, int64_t 
 
 /* Makes a key with fresh material. `state` brings description, policy and tags, and is taken over; the rest of it is
  * set here. INVALID if the policy doesn't parse. */
-struct result kmsd_store_create(struct kmsd_store *s, const char *account, bool multi_region, int64_t now_ms,
-                                struct kmsd_state *state, struct kmsd_key **ret);
+struct result kmsd_store_create(struct kmsd_store *s, const char *account, const struct kmsd_kind *kind,
+                                bool multi_region, int64_t now_ms, struct kmsd_state *state, struct kmsd_key **ret);
 
 /* Changes what this region decides about a key: `change` gets the key as it is, and a copy of its state to edit; its
  * failure is handed back and nothing has changed. Changes of one region are serialised. ret may be NULL. */

@@ -154,6 +154,18 @@ def test_s6_a_single_region_key_is_refused(shared_dev):
     assert answer.status == 400 and "Multi-Region" in answer.message
 
 
+@pytest.mark.parametrize("spec, usage, wrong", [
+    ("RSA_2048", "ENCRYPT_DECRYPT", {"key_spec"}), ("RSA_2048", "SIGN_VERIFY", {"key_spec", "key_usage"}),
+    ("HMAC_256", "GENERATE_VERIFY_MAC", {"key_spec", "key_usage"}),
+    ("ECC_NIST_P256", "SIGN_VERIFY", {"key_spec", "key_usage"})])
+def test_s6_keys_of_other_kinds_are_refused(shared_dev, spec, usage, wrong):
+    arn = shared_dev.create_key(KeySpec=spec, KeyUsage=usage)
+    assert set(failed(refuse(shared_dev, arn))) == wrong
+    done = shared_dev.cli("key", "check", arn, check=False)
+    assert done.returncode != 0 and all(name in done.stderr for name in wrong), done.stderr
+    assert spec in done.stderr and "create a symmetric Multi-Region key" in done.stderr
+
+
 def test_s6_disabled_and_pending_deletion_say_so(shared_dev):
     kms = shared_dev.kms()
     disabled, pending = shared_dev.create_key(), shared_dev.create_key()

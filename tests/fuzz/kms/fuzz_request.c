@@ -14,13 +14,42 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const operations[] = {
-    "CancelKeyDeletion", "CreateKey",
-    "Decrypt",           "DescribeKey",
-    "DisableKey",        "EnableKey",
-    "Encrypt",           "GetKeyPolicy",
-    "ListKeys",          "GenerateDataKeyWithoutPlaintext",
-    "GenerateDataKey",   "PutKeyPolicy",
-    "ReplicateKey",      "ScheduleKeyDeletion",
+    "CancelKeyDeletion",
+    "CreateKey",
+    "Decrypt",
+    "DescribeKey",
+    "DisableKey",
+    "EnableKey",
+    "Encrypt",
+    "GetKeyPolicy",
+    "ListKeys",
+    "GenerateDataKeyWithoutPlaintext",
+    "GenerateDataKey",
+    "PutKeyPolicy",
+    "ReplicateKey",
+    "ScheduleKeyDeletion",
+    "CreateAlias",
+    "CreateGrant",
+    "DeleteAlias",
+    "DisableKeyRotation",
+    "EnableKeyRotation",
+    "GenerateRandom",
+    "GetKeyRotationStatus",
+    "ListAliases",
+    "ListGrants",
+    "ListKeyPolicies",
+    "ListKeyRotations",
+    "ListResourceTags",
+    "ListRetirableGrants",
+    "ReEncrypt",
+    "RetireGrant",
+    "RevokeGrant",
+    "RotateKeyOnDemand",
+    "TagResource",
+    "UntagResource",
+    "UpdateAlias",
+    "UpdateKeyDescription",
+    "UpdatePrimaryRegion",
 };
 enum { KEYS_PER_STORE = 200 };
 static const int64_t now = 1764000000000;
@@ -46,7 +75,7 @@ static void begin_store(void) {
     kmsd_policy_default("aws", "111122223333", &policy);
     struct kmsd_state state = {.description = str_dup(""), .policy = buf_take_str(&policy), .tags = str_dup("[]")};
     struct kmsd_key *k = NULL;
-    must(kmsd_store_create(service.store, "111122223333", true, now, &state, &k));
+    must(kmsd_store_create(service.store, "111122223333", kmsd_symmetric, true, now, &state, &k));
     snprintf(key_id, sizeof key_id, "%s", k->family.id);
     kmsd_key_unref(k);
     creations = 0;

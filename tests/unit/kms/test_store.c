@@ -58,7 +58,7 @@ static struct kmsd_state beginning(const char *description) {
 static struct kmsd_key *create(struct kmsd_store *s, bool multi_region) {
     struct kmsd_state state = beginning("first");
     struct kmsd_key *k = NULL;
-    ASSERT_OK(kmsd_store_create(s, "111122223333", multi_region, now, &state, &k));
+    ASSERT_OK(kmsd_store_create(s, "111122223333", kmsd_symmetric, multi_region, now, &state, &k));
     return k;
 }
 
@@ -292,6 +292,132 @@ static void nothing_in_the_clear(void **state) {
     kmsd_store_close(w);
 }
 
+static struct result rotate(struct kmsd_store *s, const struct kmsd_key *key, struct kmsd_family *draft, void *arg) {
+    return kmsd_store_add_material(s, draft, KMSD_ROTATION_ON_DEMAND, now);
+}
+
+static struct result rotate_every_90_days(struct kmsd_store *s, const struct kmsd_key *key, struct kmsd_family *draft,
+                                          void *arg) {
+    draft->rotates = true;
+    draft->rotation_days = 90;
+    draft->rotation_since_ms = now;
+    return OK;
+}
+
+static size_t material_count(struct kmsd_store *s, const char *id) {
+    AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
+    ASSERT_OK(kmsd_store_find(s, id, now, &k));
+    for (size_t i = 0; i < k->family.material_count; i++) {
+        SECRET_AUTO(material);
+        ASSERT_OK(kmsd_store_material(s, k, &k->family.materials[i], &material));
+    }
+    return k->family.material_count;
+}
+
+static void rotation(void **state) {
+    enum { PERIOD_MS = 90 * DAY_MS };
+    for (int multi_region = 0; multi_region < 2; multi_region++) {
+        struct kmsd_store *w = west(), *e = east();
+        AUTO(kmsd_key_unref_auto) struct kmsd_key *k = create(w, multi_region);
+        AUTO(kmsd_key_unref_auto) struct kmsd_key *replica = NULL;
+        const char *id = k->family.id;
+        struct kmsd_state state_there = beginning("there");
+        if (multi_region) ASSERT_OK(kmsd_store_replicate(w, id, "us-east-1", now, &state_there, &replica));
+        kmsd_state_done(&state_there);
+        ASSERT_OK(kmsd_store_change_family(w, id, now, rotate, NULL, NULL));
+        assert_int_equal(material_count(w, id), 2);
+        ASSERT_OK(kmsd_store_change_family(w, id, now, rotate_every_90_days, NULL, NULL));
+        kmsd_store_sweep(w, now + PERIOD_MS - 1);
+        assert_int_equal(material_count(w, id), 2);
+        if (multi_region) assert_int_equal(material_count(e, id), 2);
+        kmsd_store_sweep(e, now + PERIOD_MS); // a replica's region has no say
+        assert_int_equal(material_count(w, id), 2);
+        kmsd_store_sweep(w, now + PERIOD_MS);
+        kmsd_store_sweep(w, now + PERIOD_MS);
+        assert_int_equal(material_count(w, id), 3);
+        if (multi_region) assert_int_equal(material_count(e, id), 3);
+        kmsd_store_close(w);
+        w = west();
+        assert_int_equal(material_count(w, id), 3);
+        ASSERT_OK(kmsd_store_change(w, id, now, disable, NULL, NULL));
+        kmsd_store_sweep(w, now + 3 * PERIOD_MS);
+        assert_int_equal(material_count(w, id), 3);
+        kmsd_store_close(w);
+        kmsd_store_close(e);
+    }
+}
+
+static void drop(json_t *object, const char *const names[]) {
+    for (size_t i = 0; names[i] != NULL; i++)
+        json_object_del(object, names[i]);
+}
+
+/* Files of before there were rotation, kinds, grants and changes of the primary. */
+static void old_files(void **state) {
+    static const char *const of_family[] = {"rotates", "rotation_days",  "rotation_since_ms", "spec",
+                                            "usage",   "former_primary", "primary_since_ms",  NULL};
+    static const char *const of_material[] = {"rotation", NULL}, *const of_state[] = {"grants", NULL};
+    struct kmsd_store *w = west();
+    AUTO(kmsd_key_unref_auto) struct kmsd_key *k = create(w, false);
+    kmsd_store_close(w);
+    AUTO_FREE char *file = str_format("%s/keys/%s.json", west_dir, k->family.id);
+    BUF_AUTO(text, KMSD_MAX_FILE_BYTES);
+    BUF_AUTO(old, KMSD_MAX_FILE_BYTES);
+    ASSERT_OK(file_read(file, KMSD_MAX_FILE_BYTES, &text));
+    JSON_AUTO(j);
+    ASSERT_OK(json_parse(buf_slice(&text), &j));
+    drop(json_object_get(j, "key"), of_family);
+    drop(json_array_get(json_object_get(json_object_get(j, "key"), "materials"), 0), of_material);
+    drop(json_object_get(j, "state"), of_state);
+    ASSERT_OK(json_write(j, &old));
+    assert_true(old.len < text.len);
+    ASSERT_OK(file_write_atomic(file, buf_slice(&old), 0600));
+    w = west();
+    AUTO(kmsd_key_unref_auto) struct kmsd_key *again = NULL;
+    ASSERT_OK(kmsd_store_find(w, k->family.id, now, &again));
+    assert_string_equal(again->family.materials[0].id, k->family.materials[0].id);
+    assert_ptr_equal(again->family.kind, kmsd_symmetric);
+    assert_false(again->family.rotates);
+    assert_null(again->grants);
+    ASSERT_OK(kmsd_store_change_family(w, k->family.id, now, rotate, NULL, NULL));
+    assert_int_equal(material_count(w, k->family.id), 2);
+    kmsd_store_close(w);
+}
+
+static void aliases(void **state) {
+    struct kmsd_store *w = west();
+    AUTO(kmsd_key_unref_auto) struct kmsd_key *k = create(w, false);
+    struct kmsd_alias alias = {.account = "111122223333", .created_ms = now, .updated_ms = now}, found;
+    snprintf(alias.key_id, sizeof alias.key_id, "%s", k->family.id);
+    snprintf(alias.name, sizeof alias.name, "alias/b");
+    ASSERT_OK(kmsd_aliases_create(kmsd_store_aliases(w), &alias, 2));
+    ASSERT_ERR(EXISTS, kmsd_aliases_create(kmsd_store_aliases(w), &alias, 2));
+    snprintf(alias.name, sizeof alias.name, "alias/a");
+    ASSERT_OK(kmsd_aliases_create(kmsd_store_aliases(w), &alias, 2));
+    snprintf(alias.name, sizeof alias.name, "alias/c");
+    ASSERT_ERR(TOO_LARGE, kmsd_aliases_create(kmsd_store_aliases(w), &alias, 2));
+    kmsd_store_close(w);
+    w = west();
+    ASSERT_OK(kmsd_aliases_find(kmsd_store_aliases(w), "111122223333", "alias/a", &found));
+    ASSERT_ERR(NOT_FOUND, kmsd_aliases_find(kmsd_store_aliases(w), "444455556666", "alias/a", &found));
+    AUTO_FREE struct kmsd_alias *list = NULL;
+    size_t count = 0;
+    bool more = false;
+    kmsd_aliases_list(kmsd_store_aliases(w), "111122223333", NULL, "", 1, &list, &count, &more);
+    assert_int_equal(count, 1);
+    assert_true(more);
+    assert_string_equal(list[0].name, "alias/a");
+    ASSERT_OK(kmsd_store_change(w, k->family.id, now, schedule, NULL, NULL));
+    kmsd_store_sweep(w, now + 8 * DAY_MS); // the key goes, and its aliases with it
+    ASSERT_ERR(NOT_FOUND, kmsd_aliases_find(kmsd_store_aliases(w), "111122223333", "alias/a", &found));
+    kmsd_store_close(w);
+    AUTO_FREE char *file = str_format("%s/aliases.json", west_dir);
+    ASSERT_OK(file_write_atomic(file, slice_str("{\"version\":1,\"aliases\":[7]}"), 0600));
+    struct kmsd_store *none = NULL;
+    ASSERT_ERR(INVALID, open_region(west_dir, "us-west-2", &none));
+    assert_non_null(strstr(err_detail(), "aliases.json"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 static const struct CMUnitTest tests[] = {
     TEST(survives_reopening),
@@ -304,5 +430,8 @@ static const struct CMUnitTest tests[] = {
     TEST(paging),
     TEST(refusals_at_opening),
     TEST(nothing_in_the_clear),
+    TEST(rotation),
+    TEST(old_files),
+    TEST(aliases),
 };
 TEST_MAIN(tests)
