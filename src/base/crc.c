@@ -3,6 +3,7 @@
 
 #include "base/crypto.h"
 
+#define CRC64_POLYNOMIAL 0x9A6C9329AC4BC9B5u
 enum { TABLES = 8 };
 static uint64_t crc32_table[TABLES][256], crc32c_table[TABLES][256], crc64_table[TABLES][256];
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
@@ -22,7 +23,7 @@ static void fill(uint64_t table[TABLES][256], uint64_t polynomial) {
 static void fill_all(void) {
     fill(crc32_table, 0xEDB88320u);
     fill(crc32c_table, 0x82F63B78u);
-    fill(crc64_table, 0x9A6C9329AC4BC9B5u);
+    fill(crc64_table, CRC64_POLYNOMIAL);
 }
 
 static uint64_t update(uint64_t table[TABLES][256], uint64_t crc, struct slice in) {
@@ -52,4 +53,24 @@ uint32_t crc32c_update(uint32_t crc, struct slice in) {
 uint64_t crc64nvme_update(uint64_t crc, struct slice in) {
     pthread_once(&tables_once, fill_all);
     return ~update(crc64_table, ~crc, in);
+}
+
+/* Polynomials modulo that of CRC64, in the reflected form: the highest bit is x to the power of 0. */
+static uint64_t multiply(uint64_t a, uint64_t b) {
+    uint64_t product = 0;
+    for (; a != 0; a <<= 1) {
+        if (a >> 63) product ^= b;
+        b = b & 1 ? b >> 1 ^ CRC64_POLYNOMIAL : b >> 1;
+    }
+    return product;
+}
+
+uint64_t crc64nvme_join(uint64_t of_a, uint64_t of_b, uint64_t b_bytes) {
+    /* B moves A up by eight powers of x for each of its bytes. What CRCs are begun and ended with cancels out. */
+    uint64_t shift = (uint64_t)1 << 63, power = (uint64_t)1 << 55; /* x^0, x^8 */
+    for (; b_bytes != 0; b_bytes >>= 1) {
+        if (b_bytes & 1) shift = multiply(shift, power);
+        power = multiply(power, power);
+    }
+    return multiply(shift, of_a) ^ of_b;
 }

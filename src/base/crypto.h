@@ -61,5 +61,7 @@ struct result siv_open(struct slice key64, struct slice aad, struct slice in, st
 uint32_t crc32_update(uint32_t crc, struct slice in);     /* zlib's */
 uint32_t crc32c_update(uint32_t crc, struct slice in);    /* Castagnoli, RFC 3720 */
 uint64_t crc64nvme_update(uint64_t crc, struct slice in); /* NVMe's, Rocksoft */
+/* Of A and B one after the other, from those of A and of B, and B's length. */
+uint64_t crc64nvme_join(uint64_t of_a, uint64_t of_b, uint64_t b_bytes);
 
 #endif

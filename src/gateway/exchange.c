@@ -84,7 +84,8 @@ static bool start_body(struct exchange *x) {
         .sdk_algorithm = exchange_header(x, "x-amz-sdk-checksum-algorithm"),
         .trailer = exchange_header(x, "x-amz-trailer"),
     };
-    for (unsigned i = 0; i < S3_CHECKSUM_MAX; i++)
+    /* A completion's checksum is not of its body, but of the object. */
+    for (unsigned i = 0; i < S3_CHECKSUM_MAX && x->request.operation != S3_COMPLETE_UPLOAD; i++)
         announced.checksums[i] = exchange_header(x, s3_checksum_header((enum s3_checksum_kind)i));
     enum sigv4_payload form = sigv4_payload_parse(announced.content_sha256, NULL);
     x->is_chunked = form == SIGV4_PAYLOAD_STREAMING || form == SIGV4_PAYLOAD_STREAMING_TRAILER ||

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/xml.h"
-#include "gateway/exchange.h"
+#include "gateway/part_checksums.h"
 
 /* What list requests have in common. */
 struct listing {
@@ -368,6 +368,10 @@ static void write_parts(struct listing *l, const struct store_part_list *list) {
         date_element(l, "LastModified", part->mtime_ms);
         etag_element(l, &part->etag);
         xml_element_u64(&l->w, "Size", part->size);
+        enum s3_checksum_kind kind;
+        const char *checksum;
+        if (part_checksum_of_note(part->note, &kind, &checksum))
+            xml_element_str(&l->w, s3_checksum_element(kind), checksum);
         xml_close(&l->w);
     }
 }

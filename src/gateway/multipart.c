@@ -3,6 +3,7 @@
 
 #include "base/xml.h"
 #include "gateway/exchange.h"
+#include "gateway/part_checksums.h"
 #include "gateway/s3_range.h"
 #include "gateway/s3_xml.h"
 
@@ -25,7 +26,8 @@ static bool checksum_algorithm(struct exchange *x, const char **ret) {
 void upload_create(struct exchange *x) {
     AUTO(object_fields_done) struct object_fields fields = {0};
     const char *algorithm = NULL;
-    if (!checksum_algorithm(x, &algorithm) || !exchange_object_fields(x, &fields)) return;
+    if (!checksum_algorithm(x, &algorithm) || !part_checksums_type(x, algorithm) || !exchange_object_fields(x, &fields))
+        return;
     const struct store_commit commit = {
         .key = x->request.key, .fields = fields.list, .field_count = fields.count, .token = x->listener->epoch};
     char id[STORE_UPLOAD_ID_BYTES];
@@ -44,7 +46,11 @@ void upload_create(struct exchange *x) {
     xml_close(&w);
     FIELDS_AUTO(f);
     exchange_add_encryption(x, &f);
-    if (algorithm != NULL) fields_add(&f, "x-amz-checksum-algorithm", algorithm);
+    enum s3_checksum_kind kind;
+    if (algorithm != NULL && s3_checksum_of_name(algorithm, &kind)) {
+        fields_add(&f, "x-amz-checksum-algorithm", algorithm);
+        fields_add(&f, "x-amz-checksum-type", s3_checksum_join_type(kind));
+    }
     exchange_answer_xml(x, &f, &document);
 }
 
@@ -72,6 +78,9 @@ bool upload_part_begin(struct exchange *x) {
 void upload_part_finish(struct exchange *x) {
     struct store_written written;
     const uint8_t *md5 = x->digest.md5 != NULL ? x->digest.want_md5 : NULL;
+    char note[STORE_NOTE_BYTES];
+    part_checksum_note(x, note);
+    store_part_note(x->writer, note);
     struct result r = store_part_commit(x->writer, md5, x->listener->epoch, &written);
     x->writer = store_writer_free(x->writer);
     if (is_err(r)) {
@@ -120,7 +129,8 @@ void upload_part_copy(struct exchange *x) {
     exchange_answer_copied(x, "CopyPartResult", &written, NULL);
 }
 
-static void answer_completed(struct exchange *x, const struct store_written *written) {
+static void answer_completed(struct exchange *x, const struct store_written *written,
+                             const struct object_checksum *checksum) {
     char etag[STORE_ETAG_TEXT_BYTES];
     store_etag_format(&written->etag, etag);
     BUF_AUTO(quoted, sizeof etag + 2);
@@ -136,6 +146,10 @@ static void answer_completed(struct exchange *x, const struct store_written *wri
     xml_element_str(&w, "Bucket", x->settings->bucket);
     xml_element_str(&w, "Key", x->request.key);
     xml_element(&w, "ETag", buf_slice(&quoted));
+    if (checksum->text[0] != '\0') {
+        xml_element_str(&w, s3_checksum_element(checksum->kind), checksum->text);
+        xml_element_str(&w, "ChecksumType", s3_checksum_type(checksum->text));
+    }
     xml_close(&w);
     FIELDS_AUTO(f);
     exchange_add_encryption(x, &f);
@@ -176,7 +190,13 @@ void upload_complete(struct exchange *x) {
         exchange_refuse(x, &refusal);
         return;
     }
-    if (!exchange_write_condition(x, &commit.condition)) return;
+    struct object_checksum checksum;
+    if (!exchange_write_condition(x, &commit.condition) || !part_checksums_join(x, &list, &checksum) ||
+        !part_checksums_type(x, checksum.text[0] != '\0' ? s3_checksum_name(checksum.kind) : NULL))
+        return;
+    const struct store_field field = {s3_checksum_header(checksum.kind), checksum.text};
+    commit.fields = &field;
+    commit.field_count = checksum.text[0] != '\0' ? 1 : 0;
     AUTO_FREE struct store_part *parts = mem_alloc_array(list.count, sizeof *parts);
     for (size_t i = 0; i < list.count; i++) {
         parts[i].number = list.parts[i].number;
@@ -196,7 +216,7 @@ void upload_complete(struct exchange *x) {
     else if (is_err(r))
         fail_completion(x, r, r.code == ERR_INVALID ? problem : STORE_COMPLETE_OK);
     else
-        answer_completed(x, &written);
+        answer_completed(x, &written, &checksum);
 }
 
 void upload_abort(struct exchange *x) {

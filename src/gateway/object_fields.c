@@ -74,6 +74,12 @@ static void check_only(struct scan *s, const char *name, const char *value) {
         s3_refuse(&s->refusal, S3_ERR_NOT_IMPLEMENTED, "this value of the header %.64s is not implemented", name);
 }
 
+/* Only where it is looked at. */
+static bool is_checksum_type(const struct exchange *x, const char *name) {
+    enum s3_operation op = x->request.operation;
+    return (op == S3_CREATE_UPLOAD || op == S3_COMPLETE_UPLOAD) && strcasecmp(name, "x-amz-checksum-type") == 0;
+}
+
 static void check_header(void *arg, const char *name, const char *value) {
     struct scan *s = arg;
     if (s->refusal.error != S3_ERROR_NONE || strncasecmp(name, "x-amz-", 6) != 0) return;
@@ -82,13 +88,7 @@ static void check_header(void *arg, const char *name, const char *value) {
         return;
     }
     enum s3_checksum_kind kind;
-    bool is_checksum = s3_checksum_of_header(name, &kind);
-    if (is_checksum && s->x->request.operation == S3_COMPLETE_UPLOAD) {
-        s3_refuse(&s->refusal, S3_ERR_NOT_IMPLEMENTED, "a checksum of all parts together (%.64s) is not implemented",
-                  name);
-        return;
-    }
-    if (is_metadata(name) || is_checksum) return;
+    if (is_metadata(name) || s3_checksum_of_header(name, &kind) || is_checksum_type(s->x, name)) return;
     for (size_t i = 0; i < ARRAY_LEN(understood); i++)
         if (strcasecmp(understood[i], name) == 0) return;
     if (strcasecmp(name, "x-amz-server-side-encryption-aws-kms-key-id") == 0) {

@@ -54,7 +54,7 @@ static bool add_metadata(struct exchange *x, const struct store_info *info, bool
         enum s3_checksum_kind kind;
         if (s3_checksum_of_header(field->name, &kind)) {
             if (!tells_checksums(x, partial)) continue;
-            fields_add(f, "x-amz-checksum-type", "FULL_OBJECT");
+            fields_add(f, "x-amz-checksum-type", s3_checksum_type(field->value));
         }
         has_type = has_type || strcmp(field->name, "content-type") == 0;
         fields_add_copy(f, field->name, field->value);

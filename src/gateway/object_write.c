@@ -112,7 +112,7 @@ void exchange_answer_copied(struct exchange *x, const char *element, const struc
     const char *checksum = source != NULL ? stored_checksum(source, &kind) : NULL;
     if (checksum != NULL) {
         xml_element_str(&w, s3_checksum_element(kind), checksum);
-        xml_element_str(&w, "ChecksumType", "FULL_OBJECT");
+        xml_element_str(&w, "ChecksumType", s3_checksum_type(checksum));
     }
     xml_close(&w);
     FIELDS_AUTO(f);

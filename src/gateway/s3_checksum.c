@@ -1,5 +1,6 @@
 #include "gateway/s3_checksum.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -73,4 +74,45 @@ struct result s3_checksum_finish(struct s3_checksum *c, uint8_t ret[static S3_CH
 
 void s3_checksum_done(struct s3_checksum *c) {
     c->digest = digest_free(c->digest);
+}
+
+struct result s3_checksum_join_start(enum s3_checksum_kind kind, struct s3_checksum_join *ret) {
+    *ret = (struct s3_checksum_join){0};
+    return s3_checksum_start(kind, &ret->over);
+}
+
+struct result s3_checksum_join_add(struct s3_checksum_join *j, const char *text, uint64_t part_bytes) {
+    BUF_AUTO(bytes, S3_CHECKSUM_MAX_BYTES);
+    TRY(base64_decode(slice_str(text), &bytes));
+    CHECK(bytes.len == kinds[j->over.kind].bytes, ERR_INVALID, "a checksum of another length");
+    j->parts++;
+    if (j->over.kind != S3_CHECKSUM_CRC64NVME) return s3_checksum_update(&j->over, buf_slice(&bytes));
+    struct slice rest = buf_slice(&bytes);
+    uint64_t crc = 0;
+    CHECK(take_u64(&rest, &crc), ERR_INTERNAL, "a CRC of eight bytes has eight bytes");
+    j->over.crc = crc64nvme_join(j->over.crc, crc, part_bytes);
+    return OK;
+}
+
+struct result s3_checksum_join_finish(struct s3_checksum_join *j, char ret[static S3_CHECKSUM_TEXT_BYTES]) {
+    uint8_t bytes[S3_CHECKSUM_MAX_BYTES];
+    TRY(s3_checksum_finish(&j->over, bytes));
+    BUF_AUTO(text, S3_CHECKSUM_TEXT_BYTES - 1);
+    base64_encode(slice_make(bytes, kinds[j->over.kind].bytes), &text);
+    if (j->over.kind != S3_CHECKSUM_CRC64NVME) buf_printf(&text, "-%u", j->parts);
+    TRY(buf_check(&text));
+    mem_copy(ret, buf_str(&text), text.len + 1);
+    return OK;
+}
+
+void s3_checksum_join_done(struct s3_checksum_join *j) {
+    s3_checksum_done(&j->over);
+}
+
+const char *s3_checksum_type(const char *text) {
+    return strchr(text, '-') != NULL ? "COMPOSITE" : "FULL_OBJECT"; /* base64's alphabet has no '-' */
+}
+
+const char *s3_checksum_join_type(enum s3_checksum_kind kind) {
+    return kind == S3_CHECKSUM_CRC64NVME ? "FULL_OBJECT" : "COMPOSITE";
 }

@@ -15,7 +15,7 @@ enum s3_checksum_kind {
     S3_CHECKSUM_MAX
 };
 
-enum { S3_CHECKSUM_MAX_BYTES = 32, S3_CHECKSUM_TEXT_BYTES = 48 /* base64 and its NUL */ };
+enum { S3_CHECKSUM_MAX_BYTES = 32, S3_CHECKSUM_TEXT_BYTES = 64 /* base64, perhaps "-10000", NUL */ };
 
 const char *s3_checksum_header(enum s3_checksum_kind kind);  /* "x-amz-checksum-crc32" */
 const char *s3_checksum_name(enum s3_checksum_kind kind);    /* "CRC32" */
@@ -36,5 +36,21 @@ struct result s3_checksum_update(struct s3_checksum *c, struct slice piece);
 /* Once. Writes s3_checksum_bytes(kind) bytes, big-endian. */
 struct result s3_checksum_finish(struct s3_checksum *c, uint8_t ret[static S3_CHECKSUM_MAX_BYTES]);
 void s3_checksum_done(struct s3_checksum *c); /* accepts zeroed */
+
+/* An object's checksum out of those of its parts, in their order: CRC64NVME is joined to the one of the whole content;
+ * of the others, as S3 does, it is the checksum of the parts' checksums, followed by "-<parts>". */
+struct s3_checksum_join {
+    struct s3_checksum over;
+    unsigned parts;
+};
+struct result s3_checksum_join_start(enum s3_checksum_kind kind, struct s3_checksum_join *ret);
+/* text: base64. INVALID if it isn't a checksum of that kind. */
+struct result s3_checksum_join_add(struct s3_checksum_join *j, const char *text, uint64_t part_bytes);
+struct result s3_checksum_join_finish(struct s3_checksum_join *j, char ret[static S3_CHECKSUM_TEXT_BYTES]);
+void s3_checksum_join_done(struct s3_checksum_join *j); /* accepts zeroed */
+
+/* "FULL_OBJECT" or "COMPOSITE": of a value, and of what joining makes. */
+const char *s3_checksum_type(const char *text);
+const char *s3_checksum_join_type(enum s3_checksum_kind kind);
 
 #endif

@@ -54,6 +54,21 @@ static bool read_part(const struct xml_node *node, struct s3_part_ref *ret, stru
     return true;
 }
 
+/* ChecksumCRC32 and so on: at most one. */
+static bool read_part_checksum(const struct xml_node *node, struct s3_part_ref *ret, struct s3_refusal *refusal) {
+    for (unsigned i = 0; i < S3_CHECKSUM_MAX; i++) {
+        const struct xml_node *value = xml_child(node, s3_checksum_element((enum s3_checksum_kind)i));
+        if (value == NULL) continue;
+        size_t len = strlen(value->text);
+        if (ret->has_checksum) return malformed(refusal, "a Part with two checksums");
+        if (len >= sizeof ret->checksum) return malformed(refusal, "a Part's checksum is too long");
+        ret->has_checksum = true;
+        ret->kind = (enum s3_checksum_kind)i;
+        mem_copy(ret->checksum, value->text, len + 1);
+    }
+    return true;
+}
+
 bool s3_complete_parse(struct slice body, struct s3_part_list *ret, struct s3_refusal *refusal) {
     AUTO(xml_free_auto) struct xml_node *root = NULL;
     if (is_err(xml_parse(body, &root))) return malformed(refusal, err_detail());
@@ -65,7 +80,7 @@ bool s3_complete_parse(struct slice body, struct s3_part_list *ret, struct s3_re
     for (const struct xml_node *c = root->first_child; c != NULL; c = c->next) {
         if (strcmp(c->name, "Part") != 0) continue;
         struct s3_part_ref *part = &list.parts[list.count];
-        if (!read_part(c, part, refusal)) return false;
+        if (!read_part(c, part, refusal) || !read_part_checksum(c, part, refusal)) return false;
         if (list.count > 0 && part[-1].number >= part->number) {
             s3_refuse(refusal, S3_ERR_INVALID_PART_ORDER, "part %u stands behind part %u", part->number,
                       part[-1].number);

@@ -3,6 +3,7 @@
 #define LOCKSET_GATEWAY_S3_XML_H
 
 #include "base/buf.h"
+#include "gateway/s3_checksum.h"
 #include "gateway/s3_request.h"
 
 enum { S3_PARTS_MAX = 10000, S3_DELETE_MAX = 1000, S3_ETAG_BYTES = 80 };
@@ -10,6 +11,9 @@ enum { S3_PARTS_MAX = 10000, S3_DELETE_MAX = 1000, S3_ETAG_BYTES = 80 };
 struct s3_part_ref {
     unsigned number;
     char etag[S3_ETAG_BYTES]; /* without quotes */
+    bool has_checksum;
+    enum s3_checksum_kind kind;
+    char checksum[S3_CHECKSUM_TEXT_BYTES]; /* as it came */
 };
 
 struct s3_part_list {

@@ -120,7 +120,7 @@ static void write_attributes(const struct store_info *info, const char *list, st
         if (!s3_checksum_of_header(info->fields[i].name, &kind)) continue;
         xml_open(w, "Checksum");
         xml_element_str(w, s3_checksum_element(kind), info->fields[i].value);
-        xml_element_str(w, "ChecksumType", "FULL_OBJECT");
+        xml_element_str(w, "ChecksumType", s3_checksum_type(info->fields[i].value));
         xml_close(w);
     }
     if (wants(list, "ObjectParts") && info->etag.parts > 0) {

@@ -1,4 +1,5 @@
 /* The operations of multipart uploads. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -166,6 +167,7 @@ static struct result part_commit_locked(struct part_attempt *a, struct record *r
         .segment_count = record->segment_count,
     };
     mem_copy(part.attempt, a->attempt, sizeof part.attempt);
+    upload_take_note(&part, record);
     upload_put_part(u, &part);
     return OK;
 }
@@ -239,6 +241,12 @@ static void locate_temporary(const void *arg, size_t index, int *ret_fd, char re
     mem_copy(ret, w->temporary, sizeof w->temporary);
 }
 
+void store_part_note(struct store_writer *w, const char *note) {
+    size_t len = strlen(note);
+    assert(len < sizeof w->note);
+    mem_copy(w->note, note, len + 1);
+}
+
 struct result store_part_commit(struct store_writer *w, const uint8_t *md5, uint64_t token, struct store_written *ret) {
     CHECK(!w->finished && w->key, ERR_INTERNAL, "a writer was used after it failed or was committed");
     w->finished = true;
@@ -246,6 +254,8 @@ struct result store_part_commit(struct store_writer *w, const uint8_t *md5, uint
     RECORD_AUTO(record);
     part_record(&record, w->key, w->number, w->size);
     TRY(writer_etag(md5, &record.info.etag));
+    const struct store_field note = {UPLOAD_NOTE_FIELD, w->note};
+    if (w->note[0] != '\0') TRY(record_set_fields(&record, &note, 1));
     writer_add_segment(w, &record);
     record.parts[0].segments = (uint32_t)record.segment_count;
     struct bodies_source source = {locate_temporary, w, record.segment_count};
@@ -404,8 +414,9 @@ static struct result join(const struct upload *u, const struct store_complete *c
     return digest_finish(md5, record->info.etag.bytes);
 }
 
-/* Key and fields as they were given at begin. */
-static struct result read_upload(struct store *s, const char *id, int fd, struct record *record) {
+/* Key and fields as they were given at begin, and the fields of `more`. */
+static struct result read_upload(struct store *s, const char *id, int fd, const struct store_commit *more,
+                                 struct record *record) {
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
     TRY(upload_record_context(s, id, &context));
     FD_AUTO(in) = openat(fd, "upload", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -413,7 +424,11 @@ static struct result read_upload(struct store *s, const char *id, int fd, struct
     RECORD_AUTO(begun);
     TRY(store_read_record(s, in, buf_slice(&context), &begun));
     record->info.key = str_dup(begun.info.key);
-    return record_set_fields(record, begun.info.fields, begun.info.field_count);
+    size_t count = begun.info.field_count + more->field_count;
+    AUTO_FREE struct store_field *fields = mem_alloc_array(count, sizeof *fields);
+    for (size_t i = 0; i < count; i++)
+        fields[i] = i < begun.info.field_count ? begun.info.fields[i] : more->fields[i - begun.info.field_count];
+    return record_set_fields(record, fields, count);
 }
 
 static struct result list_hash(const struct store_complete *complete, const char *key,
@@ -451,7 +466,7 @@ static struct result complete_start(struct store *s, const struct store_complete
     TRY(check_list(u, complete, ret_problem));
     TRY(join(u, complete, record, j));
     TRY(upload_open_folder(s, u->id, &j->fd));
-    TRY(read_upload(s, u->id, j->fd, record));
+    TRY(read_upload(s, u->id, j->fd, commit, record));
     u->is_closing = true;
     *ret = u;
     return OK;
@@ -530,7 +545,8 @@ struct result store_upload_parts(struct store *s, const char *upload_id, const c
         list.parts = mem_alloc_array(list.count, sizeof *list.parts);
         for (size_t i = 0; i < list.count; i++) {
             const struct upload_part *p = &u->parts[first + i];
-            list.parts[i] = (struct store_part){p->number, p->etag, p->size, p->mtime_ms};
+            list.parts[i] = (struct store_part){p->number, p->etag, p->size, p->mtime_ms, {0}};
+            mem_copy(list.parts[i].note, p->note, sizeof p->note);
         }
     }
     store_unlock(s);

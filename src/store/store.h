@@ -25,6 +25,7 @@ enum {
     STORE_FIELDS_MAX = 128,
     STORE_ETAG_TEXT_BYTES = 40, /* 32 hex digits, perhaps "-10000", NUL */
     STORE_UPLOAD_ID_BYTES = 33, /* 32 hex digits, NUL */
+    STORE_NOTE_BYTES = 64,
     STORE_PART_MAX = 10000,
     STORE_LIST_MAX = 1000,
     STORE_UPLOAD_LIFE_DAYS = 7,
@@ -200,6 +201,8 @@ struct result store_upload_begin(struct store *s, const struct store_commit *com
  * one part may run in parallel: the one that is committed last wins. NOT_FOUND: no such upload of that key. */
 struct result store_part_new(struct store *s, const char *upload_id, const char *key, unsigned number,
                              struct store_writer **ret);
+/* Before the commit: a text of less than STORE_NOTE_BYTES to be kept, sealed, with the part (its checksum, say). */
+void store_part_note(struct store_writer *w, const char *note);
 struct result store_part_commit(struct store_writer *w, const uint8_t *md5, uint64_t token, struct store_written *ret);
 
 struct store_part_copy {
@@ -220,8 +223,9 @@ struct result store_part_copy(struct store *s, const struct store_part_copy *cop
 struct store_part {
     unsigned number;
     struct store_etag etag;
-    uint64_t size;    /* in lists only */
-    int64_t mtime_ms; /* in lists only */
+    uint64_t size;               /* in lists only */
+    int64_t mtime_ms;            /* in lists only */
+    char note[STORE_NOTE_BYTES]; /* in lists only; "" if none */
 };
 
 /* What is wrong with a list of parts; S3 has a code for each. */
@@ -237,10 +241,10 @@ struct store_complete {
     size_t part_count;
     uint64_t min_part_bytes; /* S3: 5 MiB; 0: any */
 };
-/* Joins the listed parts into the object commit->key (which must be the upload's; fields are those given at begin,
- * md5 is not used) and removes the upload. The ETag is the MD5 of the parts' ETag bytes, with "-<parts>". Asked again
- * with the same list after a success in this process it succeeds again. INVALID with *ret_problem set; NOT_FOUND:
- * no such upload. */
+/* Joins the listed parts into the object commit->key (which must be the upload's; commit's fields come behind those
+ * given at begin; md5 is not used) and removes the upload. The ETag is the MD5 of the parts' ETag bytes, with
+ * "-<parts>". Asked again with the same list after a success in this process it succeeds again. INVALID with
+ * *ret_problem set; NOT_FOUND: no such upload. */
 struct result store_upload_complete(struct store *s, const struct store_complete *complete,
                                     const struct store_commit *commit, enum store_complete_problem *ret_problem,
                                     struct store_written *ret);

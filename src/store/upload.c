@@ -116,6 +116,11 @@ size_t upload_position(const struct upload *u, unsigned number, bool *ret_found)
     return low;
 }
 
+void upload_take_note(struct upload_part *part, const struct record *record) {
+    const char *note = store_info_field(&record->info, UPLOAD_NOTE_FIELD);
+    if (note != NULL && strlen(note) < sizeof part->note) mem_copy(part->note, note, strlen(note) + 1);
+}
+
 void upload_put_part(struct upload *u, const struct upload_part *part) {
     bool found;
     size_t at = upload_position(u, part->number, &found);
@@ -202,6 +207,7 @@ static struct result adopt_part(struct store *s, struct upload *u, int fd, const
                                .segments = TAKE(record.segments),
                                .segment_count = record.segment_count};
     mem_copy(part.attempt, attempt, sizeof part.attempt);
+    upload_take_note(&part, &record);
     upload_put_part(u, &part);
     return OK;
 }

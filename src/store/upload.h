@@ -5,6 +5,7 @@
 #include "store/writer.h"
 
 enum { UPLOAD_ATTEMPT_BYTES = 16 };
+#define UPLOAD_NOTE_FIELD "note" /* of a part's record */
 
 /* The attempt at a part that counts. Its files in the upload's folder are p<attempt in hex> (a sealed record) and
  * b<attempt in hex>.<index> (bodies). */
@@ -15,6 +16,7 @@ struct upload_part {
     uint64_t size;
     int64_t mtime_ms;
     struct store_etag etag;
+    char note[STORE_NOTE_BYTES];
     struct record_segment *segments;
     size_t segment_count;
 };
@@ -31,6 +33,8 @@ struct upload {
 
 /* NOT_FOUND, also for another key's upload or a malformed id. */
 struct result upload_find(struct store *s, const char *id, const char *key, struct upload **ret);
+/* What store_part_note left in a part's record. */
+void upload_take_note(struct upload_part *part, const struct record *record);
 /* The position of a part, or where it belongs. */
 size_t upload_position(const struct upload *u, unsigned number, bool *ret_found);
 /* Puts an attempt in place of the one before. Takes the segments over. */

@@ -17,6 +17,7 @@ struct store_writer {
     char *key; /* NULL: an object's */
     char upload_id[STORE_UPLOAD_ID_BYTES];
     unsigned number;
+    char note[STORE_NOTE_BYTES];
 };
 
 /* Puts all of the content into a synced body (none for an empty one). */

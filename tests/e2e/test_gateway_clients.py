@@ -114,7 +114,7 @@ def test_aws_sdk_for_javascript(harness):
     every = dict.fromkeys(["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"], True)
     assert out == {
         "read": {"0": True, "1": True, "65536": True, "300001": True}, "streamed": every, "checksums": every,
-        "listed": [5 << 20, (5 << 20) + 1, 7], "parts": True, "ranged": True,
+        "listed": [5 << 20, (5 << 20) + 1, 7], "parts": True, "composite": True, "ranged": True,
         "attributes": [(10 << 20) + 8, 3, "STANDARD"], "copied": True, "first": "none", "second": "PreconditionFailed 412",
         "stale": "PreconditionFailed 412", "unchanged": "Unknown 304", "missing": "NoSuchKey 404",
         "tagged": "NotImplemented 501",

@@ -267,6 +267,52 @@ def test_parts_too(harness):
     assert s3.get_object(Bucket=BUCKET, Key="streamed")["Body"].read() == b"".join(bodies)
 
 
+@pytest.mark.parametrize("name", CHECKSUMS)
+def test_an_upload_in_parts_has_a_checksum_too(harness, name):
+    """Of CRC64NVME the whole content's, of the others that of the parts' with their number."""
+    key, path, header = "in-parts", f"/{BUCKET}/in-parts", f"x-amz-checksum-{name}"
+    bodies = [random.Random(n).randbytes(size) for n, size in enumerate(((5 << 20) + 1, 5 << 20, 3))]
+    values = [checksum(name, b) for b in bodies]
+    s3 = harness.s3()
+
+    def begin():
+        reply = request(harness, "POST", path, "uploads", headers={"x-amz-checksum-algorithm": name.upper()})
+        return reply.body.decode().partition("<UploadId>")[2].partition("<")[0], reply.headers["x-amz-checksum-type"]
+
+    def send(upload_id, n, body):
+        reply = upload(harness, UNSIGNED, body, path=path, query=f"partNumber={n}&uploadId={upload_id}", size=1 << 20,
+                       trailer=f"{header}:{values[n - 1]}")
+        assert reply.status == 200, reply.body
+        return reply.headers["etag"].strip('"')
+
+    def complete(upload_id, etags, sums, **headers):
+        element = "Checksum" + name.upper()
+        parts = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{e}</ETag><{element}>{c}</{element}></Part>"
+                        for n, (e, c) in enumerate(zip(etags, sums), 1))
+        return request(harness, "POST", path, f"uploadId={upload_id}", headers={k.replace("_", "-"): v for k, v in headers.items()},
+                       body=f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode())
+
+    upload_id, kind = begin()
+    assert kind == ("FULL_OBJECT" if name == "crc64nvme" else "COMPOSITE")
+    etags = [send(upload_id, n, body) for n, body in enumerate(bodies, 1)]
+    assert request(harness, "GET", path, f"uploadId={upload_id}").body.decode().count(f"<Checksum{name.upper()}>") == 3
+    if name == "crc64nvme":
+        expected = checksum(name, b"".join(bodies))
+    else:
+        expected = checksum(name, b"".join(base64.b64decode(v) for v in values)) + "-3"
+    wrong = complete(upload_id, etags, [values[0], values[2], values[1]])
+    assert (wrong.status, wrong.code) == (400, "InvalidPart")
+    wrong = complete(upload_id, etags, values, **{header: values[0]})
+    assert (wrong.status, wrong.code) == (400, "BadDigest")
+    wrong = complete(upload_id, etags, values, x_amz_checksum_type="COMPOSITE" if name == "crc64nvme" else "FULL_OBJECT")
+    assert wrong.status == 501
+    done = complete(upload_id, etags, values, x_amz_checksum_type=kind, **{header: expected})
+    assert done.status == 200 and f"<Checksum{name.upper()}>{expected}<" in done.body.decode(), done.body
+    head = request(harness, "HEAD", path, headers={"x-amz-checksum-mode": "ENABLED"})
+    assert (head.headers[header], head.headers["x-amz-checksum-type"]) == (expected, kind)
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"".join(bodies)
+
+
 def test_refused_before_the_body_is_read(harness):
     """A wrong request signature, and a trailer of an unknown kind: answered at once, with Expect, before any chunk."""
     for headers, secret, status in (({}, "wrong", 403), ({"x-amz-trailer": "x-amz-meta-a"}, None, 400)):

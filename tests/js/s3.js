@@ -45,16 +45,19 @@ async function main() {
     out.streamed[ChecksumAlgorithm] = await same(got, body);
   }
   const Key = "js/parts", bodies = [pattern(5 << 20), pattern((5 << 20) + 1), pattern(7)];
-  const { UploadId } = await send("CreateMultipartUpload", { Key, ContentType: "text/x-parts" });
+  const created = await send("CreateMultipartUpload", { Key, ContentType: "text/x-parts", ChecksumAlgorithm: "CRC32" });
+  const { UploadId } = created;
   const Parts = [];
   for (const [i, Body] of bodies.entries()) {
     const part = await send("UploadPart", { Key, UploadId, PartNumber: i + 1, Body });
     Parts.push({ PartNumber: i + 1, ETag: part.ETag, ChecksumCRC32: part.ChecksumCRC32 });
   }
   out.listed = (await send("ListParts", { Key, UploadId })).Parts.map((p) => p.Size);
-  await send("CompleteMultipartUpload", { Key, UploadId, MultipartUpload: { Parts } });
+  const completed = await send("CompleteMultipartUpload", { Key, UploadId, MultipartUpload: { Parts } });
   const whole = await send("GetObject", { Key });
   out.parts = (await same(whole, Buffer.concat(bodies))) && whole.ContentType === "text/x-parts";
+  out.composite = created.ChecksumType === "COMPOSITE" && completed.ChecksumCRC32.endsWith("-3") &&
+    whole.ChecksumCRC32 === completed.ChecksumCRC32 && whole.ChecksumType === "COMPOSITE";
   out.ranged = await same(await send("GetObject", { Key, Range: "bytes=5242870-5242890" }),
     Buffer.concat(bodies).subarray(5242870, 5242891));
   out.attributes = await send("GetObjectAttributes", { Key, ObjectAttributes: ["ObjectSize", "ObjectParts", "StorageClass"] })

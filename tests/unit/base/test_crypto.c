@@ -211,6 +211,8 @@ static void test_crc32c_and_crc64nvme(void **state) {
         assert_true(crc64nvme_update(crc64nvme_update(0, a), b) ==
                     crc64nvme_update(0, slice_make(bytes, sizeof bytes)));
         assert_int_equal(crc32_update(crc32_update(0, a), b), crc32_update(0, slice_make(bytes, sizeof bytes)));
+        assert_true(crc64nvme_join(crc64nvme_update(0, a), crc64nvme_update(0, b), b.len) ==
+                    crc64nvme_update(0, slice_make(bytes, sizeof bytes)));
     }
 }
 

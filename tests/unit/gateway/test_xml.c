@@ -29,6 +29,9 @@ static void completions_are_read(void **state) {
     assert_string_equal(list.parts[0].etag, "aa");
     assert_int_equal(list.parts[1].number, 10000);
     assert_string_equal(list.parts[1].etag, "bb");
+    assert_false(list.parts[0].has_checksum);
+    assert_true(list.parts[1].has_checksum && list.parts[1].kind == S3_CHECKSUM_CRC32);
+    assert_string_equal(list.parts[1].checksum, "x");
     s3_part_list_done(&list);
 }
 
@@ -43,6 +46,13 @@ static void bad_completions_are_refused(void **state) {
 #define WRAP(inside) "<CompleteMultipartUpload>" inside "</CompleteMultipartUpload>"
     expect_complete_refused(WRAP("<Part><PartNumber>1</PartNumber></Part>"), S3_ERR_MALFORMED_XML);
     expect_complete_refused(WRAP("<Part><ETag>a</ETag></Part>"), S3_ERR_MALFORMED_XML);
+    expect_complete_refused(WRAP("<Part><PartNumber>1</PartNumber><ETag>a</ETag><ChecksumCRC32>x</ChecksumCRC32>"
+                                 "<ChecksumSHA1>x</ChecksumSHA1></Part>"),
+                            S3_ERR_MALFORMED_XML);
+    expect_complete_refused(
+        WRAP("<Part><PartNumber>1</PartNumber><ETag>a</ETag><ChecksumSHA256>0123456789012345678901234"
+             "5678901234567890123456789012345678901234567890123456789</ChecksumSHA256></Part>"),
+        S3_ERR_MALFORMED_XML);
     expect_complete_refused(WRAP(PART("0", "a")), S3_ERR_INVALID_ARGUMENT);
     expect_complete_refused(WRAP(PART("10001", "a")), S3_ERR_INVALID_ARGUMENT);
     expect_complete_refused(WRAP(PART("-1", "a")), S3_ERR_INVALID_ARGUMENT);

@@ -33,6 +33,9 @@ static struct result part(struct store *s, const char *id, unsigned number, size
     TRY(store_part_new(s, id, "big", number, &w));
     TRY(write_part(w, n, seed, offset));
     struct store_written written;
+    char note[STORE_NOTE_BYTES];
+    snprintf(note, sizeof note, "of %u", number);
+    if (number > 3) store_part_note(w, note);
     TRY(store_part_commit(w, md5, 0, &written));
     *ret = (struct store_part){.number = number, .etag = written.etag};
     return OK;
@@ -41,7 +44,9 @@ static struct result part(struct store *s, const char *id, unsigned number, size
 static struct result complete(struct store *s, const char *id, const struct store_part *parts, size_t count,
                               uint64_t min, enum store_complete_problem *problem, struct store_written *ret) {
     struct store_complete c = {.upload_id = id, .parts = parts, .part_count = count, .min_part_bytes = min};
-    return store_upload_complete(s, &c, &(struct store_commit){.key = "big"}, problem, ret);
+    const struct store_field more = {"more", "brought by completing"};
+    return store_upload_complete(s, &c, &(struct store_commit){.key = "big", .fields = &more, .field_count = 1},
+                                 problem, ret);
 }
 
 static void begin(struct store *s, char *id) {
@@ -72,10 +77,21 @@ static void test_out_of_order(void **state) {
     assert_int_equal(list.parts[0].number, 7);
     assert_int_equal(list.parts[0].size, MIB + 5);
     assert_true(store_etag_equal(&list.parts[1].etag, &p[2].etag));
+    assert_string_equal(list.parts[0].note, "of 7");
+    assert_string_equal(list.parts[1].note, "of 20");
+    store_part_list_done(&list);
+    ASSERT_OK(store_upload_parts(f->store, id, "big", 0, 1, &list));
+    assert_string_equal(list.parts[0].note, ""); /* none was given */
     store_part_list_done(&list);
     ASSERT_OK(complete(f->store, id, p, 4, 0, &problem, &w));
     assert_int_equal(w.etag.parts, 4);
     assert_int_equal(w.size, 3 * MIB + 5 + 70001);
+    struct store_info info;
+    ASSERT_OK(store_head(f->store, "big", &info));
+    assert_int_equal(info.field_count, 2);
+    assert_string_equal(store_info_field(&info, "content-type"), "a/b");
+    assert_string_equal(store_info_field(&info, "more"), "brought by completing");
+    store_info_done(&info);
     ASSERT_OK(complete(f->store, id, p, 4, 0, &problem, &again)); /* a retry of the client */
     assert_true(store_etag_equal(&w.etag, &again.etag));
     ASSERT_ERR(NOT_FOUND, complete(f->store, id, p, 3, 0, &problem, &again));
