@@ -98,6 +98,8 @@ struct result kmsd_replicate_key(struct kmsd_call *c) {
     TRY(kmsd_get_str(c, "KeyId", 1, KEY_ID_MAX, &key_id));
     TRY(kmsd_get_str(c, "ReplicaRegion", 1, ARN_REGION_BYTES - 1, &region));
     TRY(kmsd_find_authorized(c, key_id, 0, NULL, &primary));
+    enum kmsd_key_state now = kmsd_key_state_at(primary, c->now_ms);
+    if (now == KMSD_STATE_CREATING || now == KMSD_STATE_UPDATING) return kmsd_refuse_state(c, primary);
     if (!kmsd_key_is_primary(primary))
         REFUSE(c, UNSUPPORTED_OPERATION, "%s is not a multi-region primary key.", primary->arn);
     TRY(check_replica_region(c, primary, region));

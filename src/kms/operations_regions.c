@@ -16,8 +16,8 @@ static struct result edit_primary(struct kmsd_store *s, const struct kmsd_key *k
                                   void *arg) {
     const struct move *m = arg;
     struct kmsd_call *c = m->call;
-    if (!kmsd_key_is_primary(key)) REFUSE(c, UNSUPPORTED_OPERATION, "%s is not a multi-region primary key.", key->arn);
     TRY(kmsd_check_enabled(c, key));
+    if (!kmsd_key_is_primary(key)) REFUSE(c, UNSUPPORTED_OPERATION, "%s is not a multi-region primary key.", key->arn);
     if (strcmp(m->region, key->region) == 0)
         REFUSE(c, UNSUPPORTED_OPERATION, "%s is the primary key in %s already.", key->arn, m->region);
     struct kmsd_related *there = kmsd_family_region(draft, m->region);

@@ -12,8 +12,10 @@ static struct result find(struct kmsd_call *c, unsigned flags, const char **ret_
     return kmsd_find_authorized(c, *ret_name, flags, NULL, ret);
 }
 
+/* A symmetric key that is in use, in the region that decides about it. */
 static struct result check_rotatable(struct kmsd_call *c, const struct kmsd_key *k) {
     if (!kmsd_kind_is_symmetric(k->family.kind)) REFUSE(c, UNSUPPORTED_OPERATION, NULL);
+    TRY(kmsd_check_enabled(c, k));
     if (!kmsd_key_decides(k)) REFUSE(c, UNSUPPORTED_OPERATION, "%s is not a multi-region primary key.", k->arn);
     return OK;
 }
@@ -28,7 +30,6 @@ static struct result edit_setting(struct kmsd_store *s, const struct kmsd_key *k
                                   void *arg) {
     const struct setting *wanted = arg;
     TRY(check_rotatable(wanted->call, key));
-    TRY(kmsd_check_enabled(wanted->call, key));
     if (wanted->on && !draft->rotates) draft->rotation_since_ms = wanted->call->now_ms;
     draft->rotates = wanted->on;
     draft->rotation_days = wanted->on ? wanted->days : 0;
@@ -77,7 +78,6 @@ static struct result edit_rotate(struct kmsd_store *s, const struct kmsd_key *ke
                                  void *arg) {
     struct kmsd_call *c = arg;
     TRY(check_rotatable(c, key));
-    TRY(kmsd_check_enabled(c, key));
     if (on_demand_count(draft) >= ON_DEMAND_MAX)
         REFUSE(c, LIMIT_EXCEEDED,
                "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be "
