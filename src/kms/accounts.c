@@ -30,9 +30,11 @@ static struct result parse_policies(const json_t *j, struct kmsd_account *into) 
     TRY(json_opt_array(j, "identity_policies", &list));
     into->has_policies = list != NULL;
     if (list == NULL) return OK;
-    CHECK(strstr(into->principal, ":root") == NULL, ERR_INVALID,
+    struct arn arn;
+    TRY(arn_parse(slice_str(into->principal), &arn));
+    CHECK(!slice_is(arn.resource, "root"), ERR_INVALID,
           "an account's root has no identity policies: name a user or a role's session");
-    into->policies.list = mem_alloc_array(json_array_size(list), sizeof *into->policies.list);
+    into->policies.list = mem_alloc_array(json_array_size(list), sizeof(void *));
     for (size_t i = 0; i < json_array_size(list); i++) {
         TRY(kmsd_policy_parse_identity(json_array_get(list, i), &into->policies.list[i]));
         into->policies.count++;

@@ -1,4 +1,5 @@
 /* From a KeyId and a caller to a key that may be used: lookup, then the key's policy. */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -135,9 +136,8 @@ struct result kmsd_find_key(struct kmsd_call *c, const char *key_id, unsigned fl
     }
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     struct result found = kmsd_store_find(c->store, n.id, c->now_ms, &k);
-    if (found.code == ERR_NOT_FOUND || (is_ok(found) && strcmp(k->family.account, n.account) != 0))
-        return refuse_missing(c, &n);
-    TRY(found);
+    if (is_err(found) && found.code != ERR_NOT_FOUND) return found;
+    if (k == NULL || strcmp(k->family.account, n.account) != 0) return refuse_missing(c, &n);
     *ret = TAKE(k);
     return OK;
 }
@@ -146,6 +146,7 @@ struct result kmsd_find_authorized(struct kmsd_call *c, const char *key_id, unsi
                                    const struct kmsd_context *context, struct kmsd_key **ret) {
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(kmsd_find_key(c, key_id, flags, &k));
+    assert(k != NULL);
     enum kmsd_decision decision = (flags & KMSD_IAM_ONLY) != 0 ? KMSD_ALLOWED : ask(c, k, context);
     /* Another account's caller learns of its own policies, never of the key's. */
     bool by_identity = decision == KMSD_IDENTITY_SILENT || decision == KMSD_IDENTITY_DENIES;
@@ -163,7 +164,7 @@ struct result kmsd_find_by_ciphertext(struct kmsd_call *c, const struct kmsd_blo
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     struct result found = kmsd_store_find(c->store, blob->key_id, c->now_ms, &k);
     if (is_err(found) && found.code != ERR_NOT_FOUND) return found;
-    if (is_err(found) || ask(c, k, context) != KMSD_ALLOWED)
+    if (k == NULL || ask(c, k, context) != KMSD_ALLOWED)
         return refuse_foreign(c, "the resource associated with this ciphertext");
     *ret = TAKE(k);
     return OK;

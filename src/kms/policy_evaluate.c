@@ -104,23 +104,21 @@ static bool works_across_accounts(const char *action) {
     return false;
 }
 
-static bool is_root(const char *principal) {
-    size_t len = strlen(principal), suffix = strlen(":root");
-    return strstr(principal, ":iam::") != NULL && len > suffix && strcmp(principal + len - suffix, ":root") == 0;
-}
-
 enum kmsd_decision kmsd_decide(const struct kmsd_policy *key_policy, const char *key_account,
                                const struct kmsd_access *access) {
     bool is_service = strncmp(access->principal, "arn:", 4) != 0;
     bool foreign = !is_service && strcmp(access->account, key_account) != 0;
     struct findings key = {0}, iam = ask_identity(access);
     ask(key_policy, access, &key);
+    bool key_allows = key.direct || key.account || access->has_grant;
     if (key.denied) return KMSD_KEY_POLICY_DENIES;
-    if (iam.denied) return KMSD_IDENTITY_DENIES;
     if (foreign && !works_across_accounts(access->action)) return KMSD_NOT_ACROSS_ACCOUNTS;
-    if (access->has_grant) return KMSD_ALLOWED;
-    if (!key.direct && !key.account) return KMSD_KEY_POLICY_SILENT;
-    if (is_service || (!foreign && key.direct) || (!foreign && is_root(access->principal))) return KMSD_ALLOWED;
+    /* Before its own Deny: that a key exists at all isn't told to another account that may not use it. */
+    if (foreign && !key_allows) return KMSD_KEY_POLICY_SILENT;
+    if (iam.denied) return KMSD_IDENTITY_DENIES;
+    if (!key_allows) return KMSD_KEY_POLICY_SILENT;
+    if (access->has_grant || is_service || (!foreign && key.direct) || (!foreign && kmsd_is_root(access->principal)))
+        return KMSD_ALLOWED;
     return iam.direct ? KMSD_ALLOWED : KMSD_IDENTITY_SILENT;
 }
 

@@ -64,6 +64,8 @@ enum kmsd_reach kmsd_principals_reach(const struct kmsd_principals *p, const str
 /* Is the caller left out by NotPrincipal? Its account must be listed as well as itself, and a session's role too. */
 bool kmsd_principals_except(const struct kmsd_principals *p, const struct kmsd_access *access);
 
+bool kmsd_is_root(const char *principal); /* the ARN of an account's root? */
+
 /* --- Statements and policies. --- */
 
 struct kmsd_statement {

@@ -116,12 +116,17 @@ enum kmsd_reach kmsd_principals_reach(const struct kmsd_principals *p, const str
     return m.itself || m.role ? KMSD_DIRECTLY : m.account ? KMSD_BY_ACCOUNT : KMSD_NOT_REACHED;
 }
 
+bool kmsd_is_root(const char *principal) {
+    struct arn arn;
+    return is_ok(arn_parse(slice_str(principal), &arn)) && slice_is(arn.service, "iam") &&
+           slice_is(arn.resource, "root");
+}
+
 bool kmsd_principals_except(const struct kmsd_principals *p, const struct kmsd_access *access) {
     if (p->anyone) return true;
     struct matches m = match(p, access);
     if (strncmp(access->principal, "arn:", 4) != 0) return m.itself;
-    bool is_root = strstr(access->principal, ":root") != NULL && strstr(access->principal, ":iam::") != NULL &&
-                   strchr(access->principal, '/') == NULL;
+    bool is_root = kmsd_is_root(access->principal);
     bool is_session = strstr(access->principal, ":assumed-role/") != NULL;
     return m.account && (is_root || (m.itself && (m.role || !is_session)));
 }
