@@ -26,8 +26,12 @@ static enum kmsd_decision decide(const struct kmsd_call *c, const char *action_n
                                  .resource = key_arn,
                                  .facts = &facts,
                                  .iam = c->caller->has_policies ? &c->caller->policies : NULL};
-    access.has_grant = k != NULL && kmsd_grants_permit(c, k, context, &access);
-    return policy == NULL ? kmsd_decide_by_identity(&access) : kmsd_decide(policy, key_account, &access);
+    if (policy == NULL) return kmsd_decide_by_identity(&access);
+    enum kmsd_decision decision = kmsd_decide(policy, key_account, &access);
+    bool silent = decision == KMSD_KEY_POLICY_SILENT || decision == KMSD_IDENTITY_SILENT;
+    if (!silent || k == NULL || !kmsd_grants_permit(c, k, context, &access)) return decision;
+    access.has_grant = true;
+    return kmsd_decide(policy, key_account, &access);
 }
 
 static enum kmsd_decision ask(const struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_context *context) {

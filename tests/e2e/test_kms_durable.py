@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kms_tools import EAST, WEST, Kms, policy, allow, SERVICE
+from kms_tools import EAST, SERVICE, WEST, Kms, allow, b64, policy
 
 QUICK = 8
 LONG = 100
@@ -127,6 +127,73 @@ def test_killed_while_replicating(tmp_path):
     finally:
         west.stop()
         east.stop()
+
+
+class Additions:
+    """Rotations, aliases and grants of a few keys: what was acknowledged, and what may have happened besides."""
+
+    def __init__(self, kms):
+        self.keys = [kms.ok("CreateKey", MultiRegion=n % 2 == 0)["KeyMetadata"]["KeyId"] for n in range(4)]
+        self.blobs = []  # each opened by the material that was current
+        self.rotations = {key: [0, 0] for key in self.keys}  # at least, at most
+        self.aliases, self.maybe_aliases = {}, {}
+        self.grants, self.maybe_grants = {}, {}
+
+    def add_until_killed(self, kms, rng):
+        n = len(self.aliases) + len(self.maybe_aliases)
+        try:
+            while True:
+                n += 1
+                key, alias = rng.choice(self.keys), f"alias/number-{n}"
+                bounds = self.rotations[key]
+                if bounds[1] < 20:
+                    bounds[1] += 1
+                    kms.ok("RotateKeyOnDemand", KeyId=key)
+                    bounds[0] += 1
+                    self.blobs.append(kms.ok("Encrypt", KeyId=key, Plaintext=b64(b"kept"))["CiphertextBlob"])
+                self.maybe_aliases[alias] = key
+                kms.ok("CreateAlias", AliasName=alias, TargetKeyId=key)
+                self.aliases[alias] = self.maybe_aliases.pop(alias)
+                self.maybe_grants[f"n{n}"] = key
+                kms.ok("CreateGrant", KeyId=key, GranteePrincipal=f"arn:aws:iam::{SERVICE}:root", Operations=["Encrypt"],
+                       Name=f"n{n}")
+                self.grants[f"n{n}"] = self.maybe_grants.pop(f"n{n}")
+        except OSError:  # the kill
+            pass
+
+    def check(self, kms):
+        for key, bounds in self.rotations.items():
+            count = len(kms.ok("ListKeyRotations", KeyId=key)["Rotations"])
+            assert bounds[0] <= count <= bounds[1]
+            self.rotations[key] = [count, count]
+        listed = {a["AliasName"]: a["TargetKeyId"]
+                  for page in kms.client().get_paginator("list_aliases").paginate() for a in page["Aliases"]}
+        assert self.aliases.items() <= listed.items() <= {**self.aliases, **self.maybe_aliases}.items()
+        granted = {g["Name"]: key for key in self.keys
+                   for page in kms.client().get_paginator("list_grants").paginate(KeyId=key) for g in page["Grants"]}
+        assert self.grants.items() <= granted.items() <= {**self.grants, **self.maybe_grants}.items()
+        self.aliases, self.grants, self.maybe_aliases, self.maybe_grants = listed, granted, {}, {}
+        for blob in self.blobs:
+            assert kms.ok("Decrypt", CiphertextBlob=blob)["Plaintext"] == b64(b"kept")
+
+
+def test_killed_while_rotating_naming_and_granting(tmp_path):
+    rng = random.Random(13)
+    kms = Kms(tmp_path).start()
+    try:
+        additions = Additions(kms)
+        for _ in range(QUICK):
+            writer = threading.Thread(target=additions.add_until_killed, args=(kms, rng))
+            writer.start()
+            time.sleep(rng.uniform(0.05, 0.3))
+            kms.stop(signal.SIGKILL)
+            writer.join(30)
+            assert not writer.is_alive()
+            kms.start()
+            additions.check(kms)
+        assert sum(low for low, _ in additions.rotations.values()) >= QUICK and len(additions.grants) >= QUICK
+    finally:
+        kms.stop()
 
 
 def test_everything_after_a_plain_restart(tmp_path):
