@@ -1,11 +1,13 @@
-/* CRCs of S3's checksums, reflected, eight bytes at a time: table t says what a byte does that t more bytes follow. */
+/* CRCs of S3's checksums. CRC32 is zlib's; the others are reflected too, eight bytes at a time: table t says what a
+ * byte does that t more bytes follow. */
 #include <pthread.h>
+#include <zlib.h>
 
 #include "base/crypto.h"
 
 #define CRC64_POLYNOMIAL 0x9A6C9329AC4BC9B5u
 enum { TABLES = 8 };
-static uint64_t crc32_table[TABLES][256], crc32c_table[TABLES][256], crc64_table[TABLES][256];
+static uint64_t crc32c_table[TABLES][256], crc64_table[TABLES][256];
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
 static void fill(uint64_t table[TABLES][256], uint64_t polynomial) {
@@ -21,7 +23,6 @@ static void fill(uint64_t table[TABLES][256], uint64_t polynomial) {
 }
 
 static void fill_all(void) {
-    fill(crc32_table, 0xEDB88320u);
     fill(crc32c_table, 0x82F63B78u);
     fill(crc64_table, CRC64_POLYNOMIAL);
 }
@@ -41,8 +42,8 @@ static uint64_t update(uint64_t table[TABLES][256], uint64_t crc, struct slice i
 }
 
 uint32_t crc32_update(uint32_t crc, struct slice in) {
-    pthread_once(&tables_once, fill_all);
-    return ~(uint32_t)update(crc32_table, (uint32_t)~crc, in);
+    /* To zlib, no data at all means the initial value. */
+    return in.len == 0 ? crc : (uint32_t)crc32_z(crc, in.data, in.len);
 }
 
 uint32_t crc32c_update(uint32_t crc, struct slice in) {

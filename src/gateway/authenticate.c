@@ -68,10 +68,15 @@ static bool keep_signing_key(struct exchange *x, const char *content_sha256) {
     return false;
 }
 
+const char *exchange_content_sha256(const struct exchange *x) {
+    const char *header = exchange_header(x, "x-amz-content-sha256");
+    return header != NULL ? header : http_query_param(x->http, "X-Amz-Content-Sha256");
+}
+
 bool exchange_authenticate(struct exchange *x) {
     SIGV4_FIELDS_AUTO(fields);
     http_each_header(x->http, sigv4_fields_add, &fields);
-    const char *content_sha256 = exchange_header(x, "x-amz-content-sha256");
+    const char *content_sha256 = exchange_content_sha256(x);
     const struct sigv4_request request = {
         .method = slice_str(http_method(x->http)),
         .path = http_path(x->http),

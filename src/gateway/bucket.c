@@ -6,7 +6,20 @@
 #include "gateway/exchange.h"
 #include "gateway/s3_xml.h"
 
+/* One bucket is one page: max-buckets (1 or more) makes no difference. */
+static bool is_asked_for(struct exchange *x) {
+    const char *prefix = s3_param(&x->request, "prefix"), *region = s3_param(&x->request, "bucket-region");
+    return (prefix == NULL || strncmp(x->settings->bucket, prefix, strlen(prefix)) == 0) &&
+           (region == NULL || strcmp(x->settings->region, region) == 0);
+}
+
 void bucket_list_all(struct exchange *x) {
+    struct s3_refusal refusal;
+    uint64_t max = 0;
+    if (!s3_param_number(&x->request, "max-buckets", 10000, 10000, false, &max, &refusal) || max == 0) {
+        exchange_fail(x, S3_ERR_INVALID_ARGUMENT, "max-buckets must be from 1 to 10000");
+        return;
+    }
     char created[CLOCK_ISO_BYTES];
     clock_format_iso(x->settings->bucket_created_ms, created);
     BUF_AUTO(document, EXCHANGE_ANSWER_MAX_BYTES);
@@ -18,11 +31,15 @@ void bucket_list_all(struct exchange *x) {
     xml_element_str(&w, "DisplayName", lease_org(x->settings->lease));
     xml_close(&w);
     xml_open(&w, "Buckets");
-    xml_open(&w, "Bucket");
-    xml_element_str(&w, "Name", x->settings->bucket);
-    xml_element_str(&w, "CreationDate", created);
+    if (is_asked_for(x)) {
+        xml_open(&w, "Bucket");
+        xml_element_str(&w, "Name", x->settings->bucket);
+        xml_element_str(&w, "CreationDate", created);
+        xml_element_str(&w, "BucketRegion", x->settings->region);
+        xml_close(&w);
+    }
     xml_close(&w);
-    xml_close(&w);
+    if (s3_param(&x->request, "prefix") != NULL) xml_element_str(&w, "Prefix", s3_param(&x->request, "prefix"));
     xml_close(&w);
     exchange_answer_xml(x, NULL, &document);
 }

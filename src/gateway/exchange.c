@@ -79,7 +79,7 @@ static bool check_length(struct exchange *x, int64_t length) {
 
 static bool start_body(struct exchange *x) {
     struct s3_announced announced = {
-        .content_sha256 = exchange_header(x, "x-amz-content-sha256"),
+        .content_sha256 = exchange_content_sha256(x),
         .content_md5 = exchange_header(x, "content-md5"),
         .sdk_algorithm = exchange_header(x, "x-amz-sdk-checksum-algorithm"),
         .trailer = exchange_header(x, "x-amz-trailer"),

@@ -91,6 +91,9 @@ static inline const char *exchange_header(const struct exchange *x, const char *
     return http_header(x->http, name);
 }
 
+/* x-amz-content-sha256, or what a presigned URL says instead; NULL if neither. */
+const char *exchange_content_sha256(const struct exchange *x);
+
 /* --- Steps of a request, in order. False: answered. --- */
 
 bool exchange_authenticate(struct exchange *x);  /* authenticate.c */

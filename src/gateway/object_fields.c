@@ -100,10 +100,57 @@ static void check_header(void *arg, const char *name, const char *value) {
     check_only(s, name, value);
 }
 
+/* What is signed as a header can stand in a presigned URL's query instead, and counts as if it were one. */
+static bool belongs_to_signature(const char *name) {
+    static const char *const names[] = {"X-Amz-Algorithm",      "X-Amz-Credential",    "X-Amz-Date",
+                                        "X-Amz-Expires",        "X-Amz-SignedHeaders", "X-Amz-Signature",
+                                        "X-Amz-Security-Token", "X-Amz-Content-Sha256"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcasecmp(names[i], name) == 0) return true;
+    return false;
+}
+
+/* Checksums in a query are ignored, as S3 does: an SDK that presigns puts the one of an empty body there. */
+static bool is_idle_in_query(const char *name) {
+    static const char *const names[] = {"x-amz-sdk-checksum-algorithm", "x-amz-checksum-mode", "x-amz-user-agent",
+                                        "x-amz-api-version", "x-amz-request-payer"};
+    enum s3_checksum_kind kind;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcasecmp(names[i], name) == 0) return true;
+    return s3_checksum_of_header(name, &kind);
+}
+
+/* Unlike a header's, a parameter's text can be anything; what becomes metadata is given back in headers. */
+static bool is_header_text(const char *name, const char *value) {
+    static const char token[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~";
+    if (name[strspn(name, token)] != '\0') return false;
+    for (const char *p = value; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || (unsigned char)*p == 0x7f) return false;
+    return true;
+}
+
+static void check_params(struct scan *s) {
+    for (size_t i = 0; i < s->x->request.param_count && s->refusal.error == S3_ERROR_NONE; i++) {
+        const struct s3_param *p = &s->x->request.params[i];
+        if (strncasecmp(p->name, "x-amz-", 6) != 0 || belongs_to_signature(p->name) || is_idle_in_query(p->name))
+            continue;
+        bool is_read_there = is_metadata(p->name);
+        for (size_t k = 0; k < ARRAY_LEN(only); k++)
+            is_read_there = is_read_there || strcasecmp(only[k].name, p->name) == 0;
+        if (!is_header_text(p->name, p->value))
+            s3_refuse(&s->refusal, S3_ERR_INVALID_ARGUMENT, "a parameter that stands for a header could be none");
+        else if (is_read_there || strncasecmp(p->name, "x-amz-server-side-encryption", 28) == 0)
+            check_header(s, p->name, p->value);
+        else
+            s3_refuse(&s->refusal, S3_ERR_NOT_IMPLEMENTED, "%.64s in the query is not implemented", p->name);
+    }
+}
+
 bool exchange_check_headers(struct exchange *x) {
     enum s3_operation op = x->request.operation;
     struct scan s = {.x = x, .writes = op != S3_GET_OBJECT && op != S3_HEAD_OBJECT && op != S3_GET_OBJECT_ATTRIBUTES};
     http_each_header(x->http, check_header, &s);
+    check_params(&s);
     if (s.refusal.error == S3_ERROR_NONE) return true;
     exchange_refuse(x, &s.refusal);
     return false;
@@ -169,6 +216,9 @@ bool exchange_object_fields(struct exchange *x, struct object_fields *ret) {
     AUTO(object_fields_done) struct object_fields fields = {mem_alloc_array(STORE_FIELDS_MAX, sizeof *fields.list), 0};
     struct collect c = {.fields = &fields};
     http_each_header(x->http, collect, &c);
+    for (size_t i = 0; i < x->request.param_count; i++)
+        if (is_metadata(x->request.params[i].name) && exchange_header(x, x->request.params[i].name) == NULL)
+            collect(&c, x->request.params[i].name, x->request.params[i].value);
     if (c.too_many || c.user_bytes > USER_METADATA_MAX_BYTES) {
         exchange_fail(x, S3_ERR_METADATA_TOO_LARGE, "%s", s3_error_text(S3_ERR_METADATA_TOO_LARGE));
         return false;

@@ -30,7 +30,7 @@ struct route {
 
 /* The first route that fits is taken: those with required parameters stand before those without. */
 static const struct route routes[] = {
-    {"GET", SERVICE, PLAIN, {NULL}, "", S3_BODY_NONE, S3_LIST_BUCKETS},
+    {"GET", SERVICE, PLAIN, {NULL}, " prefix bucket-region max-buckets ", S3_BODY_NONE, S3_LIST_BUCKETS},
     {"HEAD", BUCKET, PLAIN, {NULL}, "", S3_BODY_NONE, S3_HEAD_BUCKET},
     {"PUT", BUCKET, PLAIN, {NULL}, "", S3_BODY_XML, S3_CREATE_BUCKET},
     {"GET", BUCKET, PLAIN, {"location"}, "", S3_BODY_NONE, S3_GET_BUCKET_LOCATION},

@@ -134,6 +134,21 @@ def sign(harness, method, path, query="", headers=None, payload_hash=None, body=
     return headers
 
 
+def presign(harness, method, path, parameters=None, payload_hash="UNSIGNED-PAYLOAD", expires=60):
+    """The target of a presigned URL: path and query."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    scope = f"{now[:8]}/us-west-2/s3/aws4_request"
+    pairs = {**(parameters or {}), "X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": f"{harness.access}/{scope}",
+             "X-Amz-Date": now, "X-Amz-Expires": str(expires), "X-Amz-SignedHeaders": "host"}
+    query = "&".join(f"{n}={v}" for n, v in sorted((quote(n), quote(v)) for n, v in pairs.items()))
+    canonical = "\n".join([method, path, query, f"host:127.0.0.1:{harness.port}", "", "host", payload_hash])
+    text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + harness.secret).encode()
+    for part in (*scope.split("/"), text):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return f"{path}?{query}&X-Amz-Signature={key.hex()}"
+
+
 def head_bytes(method, target, headers):
     return (f"{method} {target} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n").encode()
 

@@ -1,6 +1,7 @@
 """What S3's protocol has beside objects: subresources, versions, attributes, uploads listed by prefix, presigned URLs to
 the letter, parameters and conditions at their edges."""
 import datetime
+import hashlib
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -8,7 +9,7 @@ import urllib.request
 import pytest
 from botocore.exceptions import ClientError
 
-from gateway_tools import BUCKET, KEY_ARN, Harness, request
+from gateway_tools import BUCKET, KEY_ARN, Harness, presign, request
 
 BUCKET_PATH = f"/{BUCKET}"
 
@@ -318,6 +319,51 @@ def test_a_presigned_url_expires(s3):
     while (answer := fetch(url))[0] == 200:
         assert datetime.datetime.now() - begun < datetime.timedelta(seconds=10)
     assert answer[0] == 403 and b"<Code>AccessDenied</Code>" in answer[1] and b"expire" in answer[1].lower()
+
+
+def test_headers_in_a_presigned_query(harness, s3):
+    """SDKs move headers into the query when they presign. They count there, or are refused; nothing is lost silently."""
+    path = f"{BUCKET_PATH}/hoisted"
+
+    def put(query, **more):
+        return request(harness, "PUT", path, query, body=b"hoisted", **more)
+
+    assert put("x-amz-meta-a=b%20c&x-amz-server-side-encryption=aws%3Akms&x-amz-acl=private").status == 200
+    assert s3.head_object(Bucket=BUCKET, Key="hoisted")["Metadata"] == {"a": "b c"}
+    s3.delete_object(Bucket=BUCKET, Key="hoisted")
+    for query, status in (("x-amz-acl=public-read", 501), ("x-amz-tagging=a%3Db", 501), ("x-amz-storage-class=GLACIER", 501),
+                          ("x-amz-server-side-encryption=AES256", 400), ("x-amz-object-lock-mode=GOVERNANCE", 501),
+                          ("x-amz-server-side-encryption-customer-algorithm=AES256", 501),
+                          ("x-amz-server-side-encryption-aws-kms-key-id=" + urllib.parse.quote(KEY_ARN[:-1] + "2"), 400),
+                          ("x-amz-copy-source=%2Flockset%2Fa", 501), ("x-amz-meta-a=b%0D%0AX:y", 400),
+                          ("x-amz-meta-a%0Ab=c", 400), ("x-amz-whatever=1", 501)):
+        assert put(query).status == status, query
+        assert code_of(s3.head_object, Bucket=BUCKET, Key="hoisted")[1] == 404, query
+    # As S3 has it: a checksum there is the presigner's, of no body, and means nothing.
+    assert put("x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32").status == 200
+    # The body's hash in the query is what was signed, and the body is held to it.
+    right = hashlib.sha256(b"hoisted").hexdigest()
+    url = harness.url + presign(harness, "PUT", path, {"X-Amz-Content-Sha256": right}, payload_hash=right)
+    assert fetch(url, "PUT", b"hoisted")[0] == 200
+    status, body = fetch(url, "PUT", b"Hoisted")
+    assert status == 400 and b"<Code>XAmzContentSHA256Mismatch</Code>" in body
+    unsigned = harness.url + presign(harness, "PUT", path, {"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"})
+    assert fetch(unsigned, "PUT", b"anything")[0] == 200
+    assert fetch(url.replace(right, "0" * 64), "PUT", b"hoisted")[0] == 403
+
+
+def test_list_buckets(harness):
+    def listed(query):
+        return request(harness, "GET", "/", query)
+
+    name = f"<Name>{BUCKET}</Name>".encode()
+    for query, there in (("", True), ("prefix=lock", True), ("prefix=x", False), ("bucket-region=us-west-2", True),
+                         ("bucket-region=eu-west-1", False), ("max-buckets=1", True)):
+        reply = listed(query)
+        assert reply.status == 200 and (name in reply.body) == there, query
+    assert b"<BucketRegion>us-west-2<" in listed("").body
+    for bad in ("max-buckets=0", "max-buckets=10001", "max-buckets=x"):
+        assert listed(bad).code == "InvalidArgument"
 
 
 def test_encryption_headers(harness, s3):

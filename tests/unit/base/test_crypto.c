@@ -190,6 +190,7 @@ static void test_crc32(void **state) {
     assert_int_equal(crc32_update(crc32_update(0, slice_str("1234")), slice_str("56789")), 0xCBF43926);
     assert_int_equal(crc32_update(0, slice_str("The quick brown fox jumps over the lazy dog")), 0x414FA339);
     assert_int_equal(crc32_update(0, (struct slice){0}), 0);
+    assert_int_equal(crc32_update(0xCBF43926, (struct slice){0}), 0xCBF43926);
 }
 
 /* The check values of the catalogues: CRC-32/ISCSI and CRC-64/NVME of "123456789". */
