@@ -6,7 +6,15 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 
-enum { CREATE_MS = 60000, KEY_BYTES_RANDOM = 24, MAX_NAME = 63, MAX_DISPLAY_NAME = 256, MAX_ARN = 8192, EVENTS = 100 };
+enum {
+    CREATE_MS = 60000,
+    AUDIT_MS = 10000,
+    KEY_BYTES_RANDOM = 24,
+    MAX_NAME = 63,
+    MAX_DISPLAY_NAME = 256,
+    MAX_ARN = 8192,
+    EVENTS = 100
+};
 
 static struct result wrap_data(struct call *c, int status, json_t *data) {
     answer_json(c->http, status, json_pack("{s:o}", "data", data));
@@ -115,6 +123,13 @@ struct result admin_ask_keyring(struct call *c, json_t *request, unsigned timeou
     return OK;
 }
 
+struct result admin_audit(struct call *c, const char *org, const char *action, json_t *details) {
+    JSON_AUTO(answer);
+    json_t *request = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o*}", "op", "audit", "region", c->api->region, "org", org,
+                                "action", action, "actor", "operator", "details", details);
+    return admin_ask_keyring(c, request, AUDIT_MS, &answer);
+}
+
 struct new_org {
     const char *name, *display_name, *region, *arn;
 };
@@ -199,6 +214,7 @@ struct result admin_change_org(struct call *c) {
     const char *display_name = NULL;
     TRY(call_opt_text(body, "display_name", MAX_DISPLAY_NAME, &display_name));
     CHECK(display_name && *display_name, ERR_INVALID, "'display_name' is missing: nothing else can be changed");
+    TRY(admin_audit(c, org.id, "set_display_name", json_pack("{s:s}", "display_name", display_name)));
     TRY(registry_set_display_name(c->api->registry, org.id, display_name, "operator"));
     registry_org_done(&org);
     return admin_get_org(c);
@@ -218,6 +234,7 @@ struct result admin_add_api_key(struct call *c) {
     TRY(make_api_key(&key, hash));
     AUTO_FREE char *own_name = str_format("key-%.8s", hash);
     if (!name) name = own_name;
+    TRY(admin_audit(c, org.id, "add_api_key", json_pack("{s:s}", "name", name)));
     struct result r = registry_add_api_key(c->api->registry, org.id, hash, name, "operator");
     if (r.code == ERR_EXISTS)
         return refuse(&c->why, r.code, 409, "ALREADYEXISTS", 0, "There is an API key named '%s' already.", name);

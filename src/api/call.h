@@ -119,6 +119,9 @@ struct result admin_find_org(struct call *c, struct registry_org *ret);
 struct result admin_check_region_name(struct call *c, const char *region);
 /* One question to the keyring; takes the request over. Fails with c->why filled when the answer is no. */
 struct result admin_ask_keyring(struct call *c, json_t *request, unsigned timeout_ms, json_t **ret);
+/* Has the keyring record what is about to be done by the operator (details: taken over; NULL: none). Fails with c->why
+ * filled when it can't be recorded: then it must not be done. */
+struct result admin_audit(struct call *c, const char *org, const char *action, json_t *details);
 /* Has the keyring add a region to an organization. arn NULL: the derived one. Fails with c->why filled. */
 struct result region_add(struct call *c, const char *org, const char *region, const char *arn, const char *actor);
 

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "aws/sigv4.h"
@@ -315,11 +316,14 @@ struct result kms_client_call(struct kms_client *c, const struct kms_request *re
     for (unsigned n = 1;; n++) {
         int64_t left = left_ms(&k);
         if (left <= 0) break;
+        char earlier[KMS_REQUEST_ID_BYTES];
+        snprintf(earlier, sizeof earlier, "%s", answer.request_id);
         kms_answer_done(&answer);
         bool clock_corrected = false;
         TRY(attempt(&k, left < k.attempt_timeout_ms ? (unsigned)left : k.attempt_timeout_ms, &answer,
                     &clock_corrected));
         answer.attempts = n;
+        snprintf(answer.earlier_request_id, sizeof answer.earlier_request_id, "%s", earlier);
         bool again =
             (n < max_attempts || answer.error == KMS_CREDENTIALS) && prepare_retry(&k, &answer, clock_corrected);
         if (!again || n >= max_attempts) break;

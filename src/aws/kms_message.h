@@ -93,7 +93,9 @@ struct kms_answer {
     char code[KMS_CODE_BYTES];             /* AWS's error code, bare: "DisabledException"; "" on success */
     char message[KMS_MESSAGE_BYTES];       /* AWS's text (or ours), printable, cut; may be "" */
     char request_id[KMS_REQUEST_ID_BYTES]; /* x-amzn-RequestId, as in the customer's CloudTrail */
-    int64_t sent_boottime_ns;              /* CLOCK_BOOTTIME just before the attempt that counts was sent */
+    /* Of the attempt before, when the call was tried again: "" if that got no answer, or there was none. */
+    char earlier_request_id[KMS_REQUEST_ID_BYTES];
+    int64_t sent_boottime_ns; /* CLOCK_BOOTTIME just before the attempt that counts was sent */
     unsigned attempts;
     char key_arn[ARN_KMS_KEY_BYTES]; /* KeyId of the answer */
     char material_id[65];            /* KeyMaterialId; "" if not told */

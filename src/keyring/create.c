@@ -99,6 +99,11 @@ static struct result make(struct create_job *c) {
     struct verdict verdict;
     AUTO_FREE char *folder = str_format("%s/%s", c->place.store, c->org);
     TRY(clear_folder(c, folder));
+    c->place.ledger = ledgers_get(c->k->ledgers, c->region->name, c->org);
+    TRY(ledger_append(c->place.ledger, "operator",
+                      json_pack("{s:s, s:s, s:s, s:s}", "action", c->what == CREATE_ORG ? "create_org" : "add_region",
+                                "actor", c->created_by, "name", c->name, "arn", c->arn),
+                      LEDGER_SYNCED));
     TRY(ring_generate(&c->place, REGISTRY_NAME_KEY, &c->keys[0], &verdict));
     TRY(ring_generate(&c->place, REGISTRY_BRANCH_KEY, &c->keys[1], &verdict));
     struct result written = write_all(c);
@@ -339,6 +344,11 @@ static struct result read_request(struct create_job *c, const json_t *m) {
     return set_key(c, arn);
 }
 
+/* Before it exists it has none of its own. */
+static struct ledger *first_ledger(const struct create_job *c) {
+    return ledgers_get(c->k->ledgers, c->region->name, c->what == CREATE_REGION ? c->org : LEDGER_OPERATOR);
+}
+
 static void submit(struct keyring *k, struct api_call call, const json_t *message, enum create_what what) {
     struct create_job *c = mem_alloc(sizeof *c);
     *c = (struct create_job){.job = {.run = create_run, .done = create_done}, .k = k, .call = call, .what = what};
@@ -354,6 +364,7 @@ static void submit(struct keyring *k, struct api_call call, const json_t *messag
                                    .store = c->region->store,
                                    .kms = c->region->kms,
                                    .meter = c->region->meter,
+                                   .ledger = first_ledger(c),
                                    .registry = k->registry,
                                    .service_account_id = k->config->service_account_id,
                                    .needs_multi_region = c->kind == REGISTRY_CUSTOMER,

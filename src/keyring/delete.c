@@ -101,6 +101,11 @@ static void retire(struct unit *u) {
     }
 }
 
+/* Nothing waits for it: a ledger that can't be written holds no ending up. The ledgers stay when the data goes. */
+static void record(struct keyring *k, const char *region, const char *org, const char *action, const char *actor) {
+    audit_note(k, region, org, "operator", json_pack("{s:s, s:s}", "action", action, "actor", actor));
+}
+
 void delete_org(struct keyring *k, struct api_call call, const char *org, const char *actor) {
     bool found = false;
     for (size_t i = 0; i < k->unit_count;) {
@@ -108,11 +113,16 @@ void delete_org(struct keyring *k, struct api_call call, const char *org, const 
             i++;
             continue;
         }
-        retire(k->units[i]);
+        struct unit *u = k->units[i];
+        retire(u);
+        record(k, u->region->name, u->org, "delete_org", actor);
         found = true;
     }
     /* Without units it may be one whose regions are no longer served, or a deletion that failed half-way. */
-    if (!found) log_warn("org.without_regions", KV("org", org));
+    if (!found) {
+        log_warn("org.without_regions", KV("org", org));
+        if (k->region_count > 0) record(k, k->regions[0].name, org, "delete_org", actor);
+    }
     struct delete_job *d = mem_alloc(sizeof *d);
     *d = (struct delete_job){.job = {.run = delete_run, .done = delete_done},
                              .k = k,

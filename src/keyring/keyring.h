@@ -115,6 +115,8 @@ struct keyring {
     struct loop *loop;
     struct finished *finished;
     struct pool *registry_pool;
+    struct ledgers *ledgers;
+    struct pool *ledger_pool; /* one worker: records stand in the order of their events */
     struct region *regions;
     size_t region_count;
     struct unit **units;
@@ -243,6 +245,20 @@ bool create_is_under_way(const struct keyring *k, const char *org);
 /* A further region of an organization, under the replica of its key there. */
 void create_region(struct keyring *k, struct api_call call, const json_t *message);
 void create_check_key(struct keyring *k, struct api_call call, const json_t *message);
+
+/* ---- audit.c ---- */
+
+/* Tells a ledger something; nothing waits for it. fields: taken over; kind: static. */
+void audit_note(struct keyring *k, const char *region, const char *org, const char *kind, json_t *fields);
+/* The lease's present state, and what has just become of it ("granted", "ended", ...). */
+void audit_lease(const struct unit *u, const char *event);
+/* Records what the operator asks for, durably, and then does it: `then` may fail as handlers of requests do. When it
+ * can't be recorded it isn't done, and the call is told so. message: with "region", and "org" unless it concerns none;
+ * `then` must refuse a region that isn't served. */
+typedef struct result audit_then(struct keyring *k, struct api_call call, const json_t *message);
+struct result audit_first(struct keyring *k, struct api_call call, const json_t *message, audit_then *then);
+/* 'o' and 20 hexadecimal digits? */
+bool audit_is_org(const char *org);
 
 /* ---- delete.c ---- */
 

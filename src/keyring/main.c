@@ -75,6 +75,9 @@ static struct result set_up(struct keyring *k, const char *config_file) {
     TRY(loop_new(&k->loop));
     k->finished = finished_new(k->loop);
     k->registry_pool = pool_new(k->finished, 1);
+    AUTO_FREE char *audit = str_format("%s/audit", config->data);
+    k->ledgers = ledgers_new(audit, 0);
+    k->ledger_pool = pool_new(k->finished, 1);
     struct http_pool *http;
     TRY(http_pool_new(&http));
     TRY(file_make_dirs(config->data));

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "keyring/keyring.h"
 
-enum { HELLO_STATES_MAX = 50 };
+enum { HELLO_STATES_MAX = 50, AUDIT_DETAILS_MAX = 4096 };
 
 /* The answer holds the first states; the others follow as pushes, so that no message grows over its limit. */
 static struct result hello(struct keyring *k, struct api_call call, const json_t *message) {
@@ -106,8 +106,7 @@ static struct result delete (struct keyring *k, struct api_call call, const json
     TRY(json_only(message, allowed));
     TRY(json_get_str(message, "org", &org));
     TRY(json_get_str(message, "actor", &actor));
-    CHECK(org[0] == 'o' && strlen(org) == REGISTRY_ID_BYTES - 1 && strspn(org + 1, "0123456789abcdef") == 20,
-          ERR_INVALID, "an organization's id is 'o' and 20 hexadecimal digits");
+    CHECK(audit_is_org(org), ERR_INVALID, "an organization's id is 'o' and 20 hexadecimal digits");
     CHECK(!create_is_under_way(k, org), ERR_CONFLICT, "a region is being added to this organization right now");
     delete_org(k, call, org, actor);
     return OK;
@@ -139,21 +138,52 @@ static struct result check_key(struct keyring *k, struct api_call call, const js
     return OK;
 }
 
+/* What the api does by itself, and records here before. */
+static struct result audit(struct keyring *k, struct api_call call, const json_t *message) {
+    api_reply(k, call, NULL);
+    return OK;
+}
+
+static struct result check_audit(struct keyring *k, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", "action", "actor", "details", NULL};
+    const char *action, *actor, *region;
+    json_t *details = NULL;
+    TRY(json_only(message, allowed));
+    TRY(json_get_str(message, "region", &region));
+    CHECK(keyring_find_region(k, region), ERR_INVALID, "this deployment does not serve the region '%.40s'", region);
+    TRY(json_get_str(message, "action", &action));
+    TRY(json_get_str(message, "actor", &actor));
+    TRY(json_opt_object(message, "details", &details));
+    CHECK(*action && strlen(action) <= 64 && strlen(actor) <= 256, ERR_INVALID, "'action' or 'actor' is too long");
+    BUF_AUTO(text, AUDIT_DETAILS_MAX);
+    TRY(json_write(details ? details : message, &text));
+    return buf_check(&text);
+}
+
+/* is_audited: the operator's, and nothing that ends access: it is recorded first. (Deleting records itself.) */
 void request_handle(struct keyring *k, uint64_t connection, const json_t *message) {
     static const struct {
         const char *op;
-        struct result (*handle)(struct keyring *k, struct api_call call, const json_t *message);
+        audit_then *handle;
+        bool is_audited;
     } table[] = {
-        {"hello", hello},         {"activate", activate},   {"recheck", recheck},       {"kill_engine", kill_engine},
-        {"create_org", create},   {"check_key", check_key}, {"add_region", add_region}, {"recover", recover},
-        {"recovered", recovered}, {"meter", meter},         {"delete_org", delete}};
+        {"hello", hello, false},          {"activate", activate, false},
+        {"recheck", recheck, true},       {"kill_engine", kill_engine, false},
+        {"create_org", create, true},     {"check_key", check_key, true},
+        {"add_region", add_region, true}, {"recover", recover, true},
+        {"recovered", recovered, true},   {"meter", meter, false},
+        {"delete_org", delete, false},    {"audit", audit, true},
+    };
     struct api_call call = {.connection = connection};
     const char *op = "";
     struct result r = json_get_int(message, "id", 0, INT64_MAX, &call.id);
     if (is_ok(r)) r = json_get_str(message, "op", &op);
     for (size_t i = 0; is_ok(r) && i < ARRAY_LEN(table); i++) {
         if (strcmp(op, table[i].op) != 0) continue;
-        r = table[i].handle(k, call, message);
+        if (table[i].handle == audit) r = check_audit(k, message);
+        if (is_ok(r))
+            r = table[i].is_audited ? audit_first(k, call, message, table[i].handle)
+                                    : table[i].handle(k, call, message);
         if (is_err(r)) api_fail_result(k, call, r);
         return;
     }

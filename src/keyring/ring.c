@@ -14,13 +14,48 @@ void ring_done(struct ring *r) {
     registry_wrapped_key_done(&r->names);
 }
 
-void ring_call(const struct ring_place *p, const struct kms_request *request, struct kms_answer *ret) {
+/* A call for the ledger: no ciphertext, no plaintext. */
+static json_t *describe_call(const char *purpose, const struct kms_request *request, const struct kms_answer *a) {
+    json_t *context = json_object();
+    for (const struct kms_context *c = request->context; c && c->name; c++)
+        json_object_set_new(context, c->name, json_string(c->value));
+    int64_t took_ms = (clock_boottime_ns() - a->sent_boottime_ns) / NS_PER_MS;
+    char sent[CLOCK_ISO_BYTES];
+    clock_format_iso(clock_unix_ms() - took_ms, sent);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o}", "purpose", purpose, "operation",
+                          kms_operation_name(request->operation), "key", request->key_id, "sent", sent, "took_ms",
+                          (json_int_t)took_ms, "context", context);
+    json_object_set_new(j, "request_id", json_string(a->request_id));
+    if (a->earlier_request_id[0]) json_object_set_new(j, "earlier_request_id", json_string(a->earlier_request_id));
+    if (a->attempts != 1) json_object_set_new(j, "attempts", json_integer(a->attempts));
+    json_object_set_new(j, "outcome", json_string(kms_error_name(a->error)));
+    if (a->error == KMS_OK && a->key.state[0]) json_object_set_new(j, "key_state", json_string(a->key.state));
+    if (a->code[0]) json_object_set_new(j, "aws_error", json_string(a->code));
+    if (a->error != KMS_OK) json_object_set_new(j, "message", json_string(a->message));
+    return j;
+}
+
+static void record_call(const struct ring_place *p, const char *purpose, const struct kms_request *request,
+                        struct kms_answer *answer) {
+    if (!p->ledger) return;
+    struct result recorded = ledger_append(p->ledger, "kms", describe_call(purpose, request, answer), LEDGER_BATCHED);
+    if (is_ok(recorded) || answer->error != KMS_OK) return;
+    int64_t sent_ns = answer->sent_boottime_ns;
+    kms_answer_done(answer);
+    answer->error = KMS_UNKNOWN;
+    answer->sent_boottime_ns = sent_ns;
+    snprintf(answer->message, sizeof answer->message, "%s", err_detail());
+}
+
+void ring_call(const struct ring_place *p, const char *purpose, const struct kms_request *request,
+               struct kms_answer *ret) {
     /* One more attempt where the first one failed fast; the whole stays within the time-out. */
     struct kms_call_options options = {
         .attempt_timeout_ms = p->timeout_ms, .total_timeout_ms = p->timeout_ms, .max_attempts = 2};
     struct result asked = kms_client_call(p->kms, request, &options, ret);
     if (is_ok(asked)) {
         meter_count(p->meter, request->operation, ret);
+        record_call(p, purpose, request, ret);
         return;
     }
     kms_answer_done(ret);
@@ -66,7 +101,7 @@ struct result ring_generate(const struct ring_place *p, enum registry_key_kind k
     struct kms_request request = {
         .operation = KMS_GENERATE_DATA_KEY, .key_id = p->kms_key_arn, .context = context.pairs};
     KMS_ANSWER_AUTO(answer);
-    ring_call(p, &request, &answer);
+    ring_call(p, "new_key", &request, &answer);
     verdict_of(&answer, request.operation, verdict);
     if (verdict->kind != VERDICT_GOOD) return fail_by(verdict, "GenerateDataKey");
     *ret = (struct registry_wrapped_key){
@@ -102,7 +137,7 @@ struct result ring_unwrap(const struct ring_place *p, const struct registry_wrap
                                   .ciphertext = buf_slice(&k->wrapped),
                                   .context = context.pairs};
     KMS_ANSWER_AUTO(answer);
-    ring_call(p, &request, &answer);
+    ring_call(p, "unwrap", &request, &answer);
     verdict_of(&answer, request.operation, verdict);
     if (verdict->kind != VERDICT_GOOD) return fail_by(verdict, "Decrypt");
     CHECK(answer.plaintext.len == KEY_BYTES, ERR_CORRUPT, "the wrapped key %.32s holds %zu bytes, not %d", k->id,

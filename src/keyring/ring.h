@@ -10,6 +10,7 @@
 #include "aws/kms_client.h"
 #include "keyring/checks.h"
 #include "keyring/meter.h"
+#include "ledger/ledger.h"
 #include "registry/registry.h"
 
 /* Where a unit's keys live. Borrowed strings that outlive every call. */
@@ -17,16 +18,20 @@ struct ring_place {
     const char *org, *region, *kms_key_arn;
     const char *store; /* the region's store folder */
     struct kms_client *kms;
-    struct meter *meter; /* the region's; NULL: none */
+    struct meter *meter;   /* the region's; NULL: none */
+    struct ledger *ledger; /* the unit's: every call is written there; NULL: none */
     struct registry *registry;
     const char *service_account_id;
     bool needs_multi_region;
     unsigned timeout_ms; /* of one question to KMS, retries included */
 };
 
-/* One question to KMS within the place's time-out. A failure to even ask (our own fault, or a full secure heap) is told
- * as KMS_UNKNOWN. The caller calls kms_answer_done. */
-void ring_call(const struct ring_place *p, const struct kms_request *request, struct kms_answer *ret);
+/* One question to KMS within the place's time-out, and its record in the ledger; purpose: "probe", "unwrap", ... A
+ * failure to even ask (our own fault, or a full secure heap) is told as KMS_UNKNOWN, and so is a good answer that could
+ * not be recorded: nothing is allowed on its strength. A refusal stays one, recorded or not. The caller calls
+ * kms_answer_done. */
+void ring_call(const struct ring_place *p, const char *purpose, const struct kms_request *request,
+               struct kms_answer *ret);
 
 /* The two keys in use. */
 struct ring {

@@ -7,13 +7,13 @@
 /* 32 bytes, as a data key has; not secret. */
 static const char sample[] = "lockset asks whether this works.";
 
-static void ask(const struct ring_place *p, enum kms_operation operation, const struct kms_context *context,
-                struct slice ciphertext, struct kms_answer *ret) {
+static void ask(const struct ring_place *p, const char *purpose, enum kms_operation operation,
+                const struct kms_context *context, struct slice ciphertext, struct kms_answer *ret) {
     struct kms_request request = {.operation = operation, .key_id = p->kms_key_arn, .context = context};
     if (operation == KMS_DESCRIBE_KEY) request.context = NULL;
     if (operation == KMS_ENCRYPT) request.plaintext = slice_make(sample, sizeof sample - 1);
     if (operation == KMS_DECRYPT) request.ciphertext = ciphertext;
-    ring_call(p, &request, ret);
+    ring_call(p, purpose, &request, ret);
 }
 
 static const char *current_material(const struct kms_answer *a, enum kms_operation operation) {
@@ -29,7 +29,7 @@ void ring_probe(const struct ring_place *p, const struct registry_wrapped_key *b
     struct kms_context context[] = {
         {"lockset:org", p->org}, {"lockset:region", p->region}, {"lockset:branch", branch->id}, {NULL, NULL}};
     KMS_ANSWER_AUTO(answer);
-    ask(p, operation, context, buf_slice(&branch->wrapped), &answer);
+    ask(p, "probe", operation, context, buf_slice(&branch->wrapped), &answer);
     verdict_of(&answer, operation, &ret->verdict);
     ret->sent_boottime_ns = answer.sent_boottime_ns;
     snprintf(ret->material_id, sizeof ret->material_id, "%.64s", current_material(&answer, operation));
@@ -66,7 +66,7 @@ void ring_preflight(const struct ring_place *p, const struct registry_wrapped_ke
         enum kms_operation o = order[i];
         struct kms_answer *answer = &a.answers[o];
         struct slice ciphertext = o == KMS_DECRYPT ? choose_ciphertext(&a, branch) : (struct slice){0};
-        ask(p, o, context, ciphertext, answer);
+        ask(p, "preflight", o, context, ciphertext, answer);
         a.asked[o] = true;
         if (o == KMS_DECRYPT) ret->sent_boottime_ns = answer->sent_boottime_ns;
         struct verdict v;

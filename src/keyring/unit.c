@@ -147,6 +147,7 @@ static void ending_kill(struct unit *u) {
     u->ending = ENDING_NONE;
     u->resume = u->pair.phase != PAIR_NONE;
     pair_end(u, "NO_LEASE", u->reason);
+    audit_lease(u, "processes_ended");
     log_warn("lease.ended", KV("org", u->org), KV("region", u->region->name),
              KV("cause", lease_cause_name(u->lease.cause)), KV("aws_error", u->aws_error ? u->aws_error : ""));
 }
@@ -275,6 +276,11 @@ void unit_obey(struct unit *u, struct lease_orders orders) {
         api_push_state(u->k, u);
         break;
     }
+    static const char *const events[] = {
+        [LEASE_GRANTED] = "granted", [LEASE_ENDED] = "ended",     [LEASE_CHANGED] = "changed",
+        [LEASE_NOTED] = "noted",     [LEASE_RESUMED] = "resumed",
+    };
+    if (events[orders.event]) audit_lease(u, events[orders.event]);
     for (int i = 0; i < KMS_OPERATION_MAX; i++)
         if (orders.probes & (1U << i))
             watch_probe(u, (enum kms_operation)i, u->lease.probes[i].is_confirming || u->pair.phase != PAIR_NONE);
@@ -287,6 +293,7 @@ void unit_grant(struct unit *u, int64_t sent_ns) {
     struct lease_orders orders =
         lease_preflighted(&u->lease, u->lease.generation, VERDICT_GOOD, false, sent_ns, clock_boottime_ns());
     state_changed(u);
+    audit_lease(u, "granted");
     u->pushed_expiry_ns = u->lease.expiry_ns;
     api_push_state(u->k, u);
     /* The registry says AVAILABLE already; and if the preflight took too long, the watch asks again. */

@@ -46,6 +46,7 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
                                    .store = region->store,
                                    .kms = region->kms,
                                    .meter = region->meter,
+                                   .ledger = ledgers_get(k->ledgers, region->name, u->org),
                                    .registry = k->registry,
                                    .service_account_id = k->config->service_account_id,
                                    .needs_multi_region = u->kind == REGISTRY_CUSTOMER,

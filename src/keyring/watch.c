@@ -75,8 +75,26 @@ struct preflight_job {
     struct registry_wrapped_key branch;
     uint32_t generation;
     struct recheck *recheck; /* NULL: the machine's */
+    int64_t grant_ns;        /* how long the lease would be that a pass begins; 0: none would */
     struct ring_preflight answer;
 };
+
+/* That a lease is about to be granted is durable before it is. */
+static void record_intent(struct preflight_job *p) {
+    struct checks *c = &p->answer.checks;
+    if (!c->passed || !p->grant_ns) return;
+    int64_t left_ms = (p->answer.sent_boottime_ns + p->grant_ns - clock_boottime_ns()) / NS_PER_MS;
+    char until[CLOCK_ISO_BYTES];
+    clock_format_iso(clock_unix_ms() + left_ms, until);
+    struct result recorded = ledger_append(
+        p->place.ledger, "lease",
+        json_pack("{s:s, s:s, s:s}", "event", "passed", "key", p->place.kms_key_arn, "may_last_until", until),
+        LEDGER_SYNCED);
+    if (is_ok(recorded)) return;
+    c->passed = false;
+    c->verdict = (struct verdict){.kind = VERDICT_SILENT};
+    snprintf(c->verdict.text, sizeof c->verdict.text, "%.400s", err_detail());
+}
 
 static void preflight_run(struct job *j) {
     struct preflight_job *p = (struct preflight_job *)j;
@@ -89,6 +107,7 @@ static void preflight_run(struct job *j) {
     /* Without its branch key a unit can get no lease: the machine need not ask. */
     if (is_quick && is_err(p->loaded)) return;
     ring_preflight(&p->place, branch->id ? branch : NULL, is_quick, &p->answer);
+    record_intent(p);
 }
 
 static void take_ring(struct unit *u, struct preflight_job *p) {
@@ -139,6 +158,7 @@ static void submit_preflight(struct unit *u, struct recheck *r) {
                                 .place = u->place,
                                 .must_load = !u->is_loaded,
                                 .generation = u->lease.generation,
+                                .grant_ns = r || u->lease.phase == LEASE_PAUSED ? 0 : lease_grant_ns(&u->lease.times),
                                 .recheck = r};
     if (u->is_loaded) branch_copy(&u->ring.branch, &p->branch);
     pool_submit(u->region->pool, &p->job, r != NULL);

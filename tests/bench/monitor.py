@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import os
 import re
+import subprocess
 import time
 
 import measure
@@ -30,6 +31,19 @@ def counters(dev):
     return {k: int(v) for k, v in calls.items()}, {k: int(v) for k, v in states.items()}, requests
 
 
+def ledger_bytes(dev):
+    return sum(p.stat().st_size for p in (dev.data / "audit").rglob("*.jsonl"))
+
+
+def audit(dev, before, took):
+    """What the ledger grows by, and whether all of it is good."""
+    grown = ledger_bytes(dev) - before
+    done = subprocess.run([dev.program, "audit", "verify", str(dev.data / "audit")], stdout=subprocess.DEVNULL, check=False)
+    return {"ledger_mib_a_day_and_organization": round(grown / took * 86400 / ORGANIZATIONS / 2**20, 1),
+            "ledger_kib_a_second": round(grown / took / 1024, 1),
+            "ledgers": "good" if done.returncode == 0 else "BAD"}
+
+
 def create_all(dev):
     policy = json.dumps(dev.policy())
     kms = dev.kms()
@@ -53,6 +67,7 @@ def run(folder):
         idle_mib = resident_mib(pid)
         create_all(dev)
         calls, _, requests = counters(dev)
+        ledger_before = ledger_bytes(dev)
         cpu, begun = cpu_seconds(pid), time.monotonic()
         lowest = ORGANIZATIONS
         while time.monotonic() - begun < SECONDS:
@@ -73,6 +88,7 @@ def run(folder):
                 operation: round((n - calls.get(operation, 0)) / took * 60 / ORGANIZATIONS, 2)
                 for operation, n in sorted(calls_after.items())},
             "states": states,
+            **audit(dev, ledger_before, took),
         }
     print(f"\n{ORGANIZATIONS} organizations watched by one node for {took:.0f} s, default settings:")
     for name, value in result.items():

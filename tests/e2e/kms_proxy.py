@@ -48,6 +48,18 @@ class Seen:
 
     def __init__(self, at, arn, operation):
         self.at, self.arn, self.operation, self.outcome = at, arn, operation, "other"
+        self.wall, self.context, self.request_id, self.error = time.time(), None, None, None
+
+    def note_answer(self, reply):
+        head, _, body = reply.partition(b"\r\n\r\n")
+        status = int(head.split(b" ", 2)[1])
+        self.outcome = "good" if status == 200 else "refused" if status == 400 else "other"
+        for line in head.split(b"\r\n")[1:]:
+            name, _, value = line.partition(b":")
+            if name.strip().lower() == b"x-amzn-requestid":
+                self.request_id = value.strip().decode()
+        if status != 200:
+            self.error = json.loads(body).get("__type", "").rpartition("#")[2] if body.startswith(b"{") else "unknown"
 
 
 class KmsProxy:
@@ -90,6 +102,7 @@ class KmsProxy:
                 operation = head.lower().partition(b"trentservice.")[2].partition(b"\r\n")[0].decode()
                 members = json.loads(body)
                 seen = Seen(now(), members.get("KeyId"), operation)
+                seen.context = members.get("EncryptionContext")
                 rule = self.rules.get(seen.arn)
                 reply = rule(NAMES[operation], seen.arn) if rule else PASS
                 seen.operation = NAMES[operation]
@@ -107,8 +120,7 @@ class KmsProxy:
                     upstream.sendall(head + body)
                     head, body = read_message(upstream)
                     reply = head + body
-                status = int(reply.split(b" ", 2)[1])
-                seen.outcome = "good" if status == 200 else "refused" if status == 400 else "other"
+                seen.note_answer(reply)
                 connection.sendall(reply)
         except (OSError, ssl.SSLError, TypeError):
             pass  # either side has gone
