@@ -23,6 +23,7 @@
 #include "gateway/keyring_link.h"
 #include "keys/deadman.h"
 #include "keys/wire.h"
+#include "store/cache.h"
 
 enum {
     KEYRING_FD = 3,
@@ -69,15 +70,35 @@ static enum log_level level_named(const char *name) {
     return LOG_INFO;
 }
 
-static struct result start_log(const char *config_file) {
-    enum log_level level = LOG_INFO;
-    if (config_file != NULL) {
-        AUTO(config_free_auto) struct config *config = NULL;
-        TRY(config_load(config_file, NULL, 0, &config));
-        if (config->log_level != NULL) level = level_named(config->log_level);
-    }
-    log_start("gateway", level);
+/* The settings live as long as the process. */
+static struct result read_config(const char *file, struct config **ret) {
+    TRY(config_load(file, NULL, 0, ret));
+    log_start("gateway", (*ret)->log_level != NULL ? level_named((*ret)->log_level) : LOG_INFO);
     return OK;
+}
+
+/* ---- The cache ---- */
+
+static void report_cache(void *arg, const struct cache *cache) {
+    const struct cache_counts n = cache_counts(cache);
+    log_info("cache.used", KVI("hits", n.hits), KVI("misses", n.misses), KVI("hit_bytes", n.hit_bytes),
+             KVI("admitted", n.admitted), KVI("evicted", n.evicted), KVI("expired", n.expired),
+             KVI("damaged", n.damaged), KVI("failures", n.failures), KVI("blocks", n.blocks), KVI("bytes", n.bytes));
+}
+
+/* NULL where it is switched off, or where its folder can't be had: then everything comes from the store. */
+static struct cache *open_cache(const struct config *config, const struct options *o, struct lease *lease) {
+    if (o->config == NULL || config->cache_max_bytes < (int64_t)CACHE_MIN_BYTES) return NULL;
+    AUTO_FREE char *dir = str_format("%s/cache/%s/%s", config->data, o->region, o->org);
+    const struct cache_options options = {.dir = dir,
+                                          .max_bytes = (uint64_t)config->cache_max_bytes,
+                                          .epoch_ns = config->cache_epoch_ms * NS_PER_MS,
+                                          .lease = lease,
+                                          .report = report_cache};
+    struct cache *cache = NULL;
+    struct result r = cache_open(&options, &cache);
+    if (is_err(r)) log_warn("cache.off", KV("error", err_name(r.code)), KV("detail", err_detail()));
+    return cache;
 }
 
 /* When the organization's folder was made: what ListBuckets shows as the bucket's creation. */
@@ -123,7 +144,7 @@ static struct result serve_engines(struct gateway *g) {
     }
 }
 
-static struct result run(const struct options *o) {
+static struct result run(const struct options *o, const struct config *config) {
     struct lease *lease = NULL;
     TRY(lease_new(o->org, o->region, o->key_arn, &lease));
     struct keyring_link *keyring = NULL;
@@ -132,6 +153,7 @@ static struct result run(const struct options *o) {
     TRY(file_make_dirs(o->store));
     struct store *store = NULL;
     TRY(store_open(&(struct store_options){.dir = o->store, .bucket = "lockset", .lease = lease}, &store));
+    store_set_cache(store, open_cache(config, o, lease)); /* after the store's lock: one process uses the file */
     struct gateway *g = NULL;
     const struct gateway_options options = {.store = store,
                                             .lease = lease,
@@ -144,11 +166,11 @@ static struct result run(const struct options *o) {
     return serve_engines(g);
 }
 
-static struct result start(int argc, char **argv, struct options *o) {
+static struct result start(int argc, char **argv, struct options *o, struct config **ret_config) {
     TRY(deadman_start(DEADMAN_FIRST_MS));
     TRY(secret_start(SECRET_HEAP_BYTES, false));
     TRY(parse_options(argc, argv, o));
-    TRY(start_log(o->config));
+    TRY(read_config(o->config, ret_config));
     TRY(confine_process());
     return OK;
 }
@@ -157,8 +179,9 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     log_start("gateway", LOG_INFO);
     struct options options = {0};
-    struct result r = start(argc, argv, &options);
-    if (is_ok(r)) r = run(&options);
+    struct config *config = NULL;
+    struct result r = start(argc, argv, &options, &config);
+    if (is_ok(r)) r = run(&options, config);
     /* Only failures come here: the end of the lease and of the supervisor end the process by themselves. */
     log_error("gateway.stopped", KV("error", err_name(r.code)), KV("detail", err_detail()));
     _exit(1);

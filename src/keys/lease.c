@@ -30,6 +30,7 @@ struct lease {
     struct secret name_key;
     struct lease_cipher *ciphers; /* whose keys lease_end has to wipe */
     struct lease_namer *namers;
+    struct lease_ward *wards;
 };
 
 struct lease_cipher {
@@ -138,6 +139,28 @@ void lease_end(struct lease *l) {
         secret_done(&n->key);
         pthread_rwlock_unlock(&n->lock);
     }
+    for (struct lease_ward *w = l->wards; w; w = w->next)
+        w->end(w);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void lease_ward_add(struct lease *l, struct lease_ward *w) {
+    pthread_mutex_lock(&l->lock);
+    w->previous = NULL;
+    w->next = l->wards;
+    if (w->next) w->next->previous = w;
+    l->wards = w;
+    if (atomic_load(&l->ended)) w->end(w);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void lease_ward_remove(struct lease *l, struct lease_ward *w) {
+    pthread_mutex_lock(&l->lock);
+    if (w->previous)
+        w->previous->next = w->next;
+    else
+        l->wards = w->next;
+    if (w->next) w->next->previous = w->previous;
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/store_priv.h"
@@ -10,11 +11,13 @@ struct store_reader {
     struct record record;
     uint8_t tag[NAME_TAG_BYTES];
     bool pinned;
-    /* The body that was read last, and its chunk that was opened last. */
-    struct sealed_reader *body;
-    size_t segment;
+    /* The segment that was read last, its body once something had to come from there, and the chunk that was opened
+     * last. */
+    bool has_segment, has_chunk;
+    size_t segment, body_segment;
     uint64_t segment_start;
-    bool has_chunk;
+    struct sealed_reader *body;
+    uint8_t *scratch; /* for the cache; NULL without one */
     uint64_t chunk_index;
     size_t chunk_len;
     uint8_t chunk[LEASE_CHUNK_BYTES];
@@ -42,6 +45,7 @@ struct store_reader *store_reader_free(struct store_reader *r) {
     }
     record_done(&r->record);
     wipe(r->chunk, sizeof r->chunk);
+    mem_free(r->scratch);
     mem_free(r);
     return NULL;
 }
@@ -55,12 +59,87 @@ static struct result record_matches(const struct record *record, const char *key
     return OK;
 }
 
-static struct result read_record(struct store *s, const char *key, const struct store_located *found, int fd,
-                                 struct record *record) {
+/* ---- Records in the cache: their length in four bytes, then they themselves, in blocks numbered from the highest
+ * index down, where no chunk of a body is. ---- */
+
+enum { RECORD_PREFIX_BYTES = 4, RECORD_CACHED_MAX_BYTES = 2 * CACHE_BLOCK_MAX_BYTES };
+
+static struct cache_key record_block(const uint8_t *tag, size_t number) {
+    struct cache_key key = {.index = UINT64_MAX - number};
+    mem_copy(key.id, tag, sizeof key.id);
+    return key;
+}
+
+/* Appends the record with its prefix to out when all of it is there. */
+static enum cache_answer record_from_cache(struct store_reader *r, uint8_t *scratch, struct buf *out) {
+    size_t total = 0;
+    do {
+        struct cache_key key = record_block(r->tag, out->len / CACHE_BLOCK_MAX_BYTES);
+        size_t room = out->max - out->len < CACHE_BLOCK_MAX_BYTES ? out->max - out->len : CACHE_BLOCK_MAX_BYTES;
+        uint8_t *to = buf_reserve(out, room);
+        size_t len = 0;
+        if (!to) return CACHE_MISS;
+        enum cache_answer answer = cache_get(r->store->cache, &key, scratch, to, room, &len);
+        if (answer != CACHE_HIT) return answer;
+        out->len += len;
+        struct slice at = buf_slice(out);
+        uint32_t n;
+        if (!take_u32(&at, &n)) return CACHE_MISS;
+        total = RECORD_PREFIX_BYTES + (size_t)n;
+    } while (out->len < total && out->len % CACHE_BLOCK_MAX_BYTES == 0);
+    return out->len == total ? CACHE_HIT : CACHE_MISS;
+}
+
+static void record_to_cache(struct store_reader *r, struct slice with_prefix, uint8_t *scratch) {
+    for (size_t i = 0; with_prefix.len > 0; i++) {
+        struct cache_key key = record_block(r->tag, i);
+        size_t n = with_prefix.len < CACHE_BLOCK_MAX_BYTES ? with_prefix.len : CACHE_BLOCK_MAX_BYTES;
+        cache_put(r->store->cache, &key, slice_make(with_prefix.data, n), scratch);
+        with_prefix = slice_make(with_prefix.data + n, with_prefix.len - n);
+    }
+}
+
+static struct result record_from_store(struct store_reader *r, int fd, struct buf *out) {
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
-    TRY(store_context(s, "object", slice_make(found->tag, sizeof found->tag), &context));
-    TRY(store_read_record(s, fd, buf_slice(&context), record));
-    return record_matches(record, key, &found->summary);
+    TRY(store_context(r->store, "object", slice_make(r->tag, sizeof r->tag), &context));
+    return store_open_record(r->store, fd, buf_slice(&context), out);
+}
+
+static struct result parse_and_match(struct store_reader *r, struct slice plain, const char *key,
+                                     const struct store_located *found) {
+    TRY(record_parse(plain, &r->record));
+    return record_matches(&r->record, key, &found->summary);
+}
+
+/* A record that is not too long, by way of the cache. `sealed_bytes`, its file's length, is more than it has itself. */
+static struct result read_cached(struct store_reader *r, const char *key, const struct store_located *found, int fd,
+                                 size_t sealed_bytes) {
+    AUTO(buf_done) struct buf plain;
+    buf_init_wiping(&plain, sealed_bytes);
+    AUTO_FREE uint8_t *scratch = mem_alloc(sealed_bytes + GCM_TAG_BYTES);
+    enum cache_answer answer = record_from_cache(r, scratch, &plain);
+    if (answer != CACHE_HIT) {
+        buf_clear(&plain);
+        put_u32(&plain, 0);
+        TRY(record_from_store(r, fd, &plain));
+        uint32_t n = (uint32_t)(plain.len - RECORD_PREFIX_BYTES);
+        for (int i = 0; i < RECORD_PREFIX_BYTES; i++)
+            plain.data[i] = (uint8_t)(n >> (24 - 8 * i));
+        if (answer == CACHE_WANTED) record_to_cache(r, buf_slice(&plain), scratch);
+    }
+    return parse_and_match(r, slice_make(plain.data + RECORD_PREFIX_BYTES, plain.len - RECORD_PREFIX_BYTES), key,
+                           found);
+}
+
+static struct result read_record(struct store_reader *r, const char *key, const struct store_located *found, int fd) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return err_from_errno(errno, "reading a record");
+    if (r->store->cache && st.st_size >= SEALED_HEADER_MIN_BYTES && st.st_size <= RECORD_CACHED_MAX_BYTES)
+        return read_cached(r, key, found, fd, (size_t)st.st_size);
+    AUTO(buf_done) struct buf plain;
+    buf_init_wiping(&plain, RECORD_MAX_BYTES + LEASE_CHUNK_BYTES);
+    TRY(record_from_store(r, fd, &plain));
+    return parse_and_match(r, buf_slice(&plain), key, found);
 }
 
 struct result store_reader_new(struct store *s, const char *key, struct store_reader **ret) {
@@ -72,7 +151,7 @@ struct result store_reader_new(struct store *s, const char *key, struct store_re
     r->store = s;
     r->pinned = true;
     mem_copy(r->tag, found.tag, sizeof r->tag);
-    TRY(read_record(s, key, &found, fd, &r->record));
+    TRY(read_record(r, key, &found, fd));
     *ret = TAKE(r);
     return OK;
 }
@@ -112,8 +191,9 @@ struct result store_reader_part(const struct store_reader *r, unsigned number, u
     FAIL(ERR_NOT_FOUND, "the object has no part %u", number);
 }
 
-static struct result open_body(struct store_reader *r, size_t segment) {
+static struct result open_body(struct store_reader *r) {
     struct store *s = r->store;
+    size_t segment = r->segment;
     char path[STORE_PATH_BYTES];
     bodies_path(r->tag, segment, path);
     FD_AUTO(fd) = openat(s->bodies_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -126,33 +206,47 @@ static struct result open_body(struct store_reader *r, size_t segment) {
     fd = -1; /* the reader's now */
     sealed_reader_free(r->body);
     r->body = body;
-    r->has_chunk = false;
+    r->body_segment = segment;
     return OK;
 }
 
-/* Makes the body that holds an offset (inside of the object) the open one. */
-static struct result seek(struct store_reader *r, uint64_t offset) {
-    size_t segment = r->body && offset >= r->segment_start ? r->segment : 0;
+/* Makes the segment that holds an offset (inside of the object) the current one. */
+static void seek(struct store_reader *r, uint64_t offset) {
+    size_t segment = r->has_segment && offset >= r->segment_start ? r->segment : 0;
     uint64_t start = segment ? r->segment_start : 0;
     while (offset - start >= r->record.segments[segment].size)
         start += r->record.segments[segment++].size;
-    if (!r->body || segment != r->segment) {
-        TRY(open_body(r, segment));
-        r->segment = segment;
-    }
+    if (!r->has_segment || segment != r->segment) r->has_chunk = false;
+    r->has_segment = true;
+    r->segment = segment;
     r->segment_start = start;
+}
+
+/* A chunk of the current segment, from the cache or its body; out has room for LEASE_CHUNK_BYTES. */
+static struct result open_chunk(struct store_reader *r, uint64_t index, uint8_t *out, size_t *ret_len) {
+    struct cache *cache = r->store->cache;
+    const struct record_segment *segment = &r->record.segments[r->segment];
+    uint64_t rest = segment->size - index * LEASE_CHUNK_BYTES;
+    struct cache_key key = {.index = index};
+    mem_copy(key.id, segment->body_id, sizeof key.id);
+    if (cache && !r->scratch) r->scratch = mem_alloc(CACHE_SCRATCH_BYTES);
+    enum cache_answer answer = cache_get(cache, &key, r->scratch, out, LEASE_CHUNK_BYTES, ret_len);
+    if (answer == CACHE_HIT && *ret_len == (rest < LEASE_CHUNK_BYTES ? rest : LEASE_CHUNK_BYTES)) return OK;
+    if (!r->body || r->body_segment != r->segment) TRY(open_body(r));
+    TRY(sealed_reader_chunk(r->body, index, out, ret_len));
+    if (answer == CACHE_WANTED) cache_put(cache, &key, slice_make(out, *ret_len), r->scratch);
     return OK;
 }
 
 /* Copies what one chunk can give of [offset, offset + max). */
 static struct result read_chunk(struct store_reader *r, uint64_t offset, uint8_t *to, size_t max, size_t *ret_len) {
-    TRY(seek(r, offset));
+    seek(r, offset);
     uint64_t inside = offset - r->segment_start, index = inside / LEASE_CHUNK_BYTES;
     size_t skip = (size_t)(inside % LEASE_CHUNK_BYTES);
-    if (skip == 0 && max >= LEASE_CHUNK_BYTES) return sealed_reader_chunk(r->body, index, to, ret_len);
+    if (skip == 0 && max >= LEASE_CHUNK_BYTES) return open_chunk(r, index, to, ret_len);
     if (!r->has_chunk || r->chunk_index != index) {
         r->has_chunk = false;
-        TRY(sealed_reader_chunk(r->body, index, r->chunk, &r->chunk_len));
+        TRY(open_chunk(r, index, r->chunk, &r->chunk_len));
         r->has_chunk = true;
         r->chunk_index = index;
     }

@@ -32,6 +32,10 @@ void store_set_commit_guard(struct store *s, store_guard_fn *guard, void *arg) {
     s->guard_arg = arg;
 }
 
+void store_set_cache(struct store *s, struct cache *cache) {
+    s->cache = cache;
+}
+
 struct result store_may_commit(struct store *s, uint64_t token) {
     TRY(lease_check(s->lease));
     return s->guard ? s->guard(s->guard_arg, token) : OK;
@@ -85,12 +89,16 @@ static struct result read_file(int fd, struct buf *out) {
     return OK;
 }
 
-struct result store_read_record(struct store *s, int fd, struct slice context, struct record *ret) {
+struct result store_open_record(struct store *s, int fd, struct slice context, struct buf *out) {
     BUF_AUTO(sealed, RECORD_MAX_BYTES + RECORD_MAX_BYTES / 1024);
     TRY(read_file(fd, &sealed));
+    return sealed_open(s->lease, context, buf_slice(&sealed), out);
+}
+
+struct result store_read_record(struct store *s, int fd, struct slice context, struct record *ret) {
     AUTO(buf_done) struct buf plain;
     buf_init_wiping(&plain, RECORD_MAX_BYTES + LEASE_CHUNK_BYTES);
-    TRY(sealed_open(s->lease, context, buf_slice(&sealed), &plain));
+    TRY(store_open_record(s, fd, context, &plain));
     return record_parse(buf_slice(&plain), ret);
 }
 

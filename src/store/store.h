@@ -52,6 +52,11 @@ struct store *store_close(struct store *s);
 typedef struct result store_guard_fn(void *arg, uint64_t token);
 void store_set_commit_guard(struct store *s, store_guard_fn *guard, void *arg);
 
+/* Reads ask the cache first, and bring it what it wants (store/cache.h). Borrowed: it must outlive the store. Set it
+ * before other threads use the store; NULL: none. */
+struct cache;
+void store_set_cache(struct store *s, struct cache *cache);
+
 /* ---- What is known of an object ---- */
 
 /* S3's ETag: 16 bytes in hex, for multipart objects followed by "-<parts>". The bytes are an MD5 only where the caller

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "base/file.h"
+#include "store/cache.h"
 #include "store/level.h"
 #include "store/record.h"
 #include "store/sealed.h"
@@ -46,6 +47,7 @@ struct store {
     char *bucket;
     struct names names;
     int lock_fd, names_fd, bodies_fd, uploads_fd, tmp_fd;
+    struct cache *cache; /* borrowed; NULL: none */
     store_guard_fn *guard;
     void *guard_arg;
     _Atomic uint64_t temporary_count;
@@ -82,7 +84,8 @@ void store_temporary_name(struct store *s, char ret[static STORE_PATH_BYTES]);
 /* Seals a record into a new, synced file of tmp/, whose name is returned. Nothing is left after a failure. */
 struct result store_write_record(struct store *s, const struct record *record, struct slice context,
                                  char ret_name[static STORE_PATH_BYTES]);
-/* Reads and opens a record from an open file. */
+/* Reads and opens a record from an open file: only its bytes, appended to out, which should be wiping; or parsed. */
+struct result store_open_record(struct store *s, int fd, struct slice context, struct buf *out);
 struct result store_read_record(struct store *s, int fd, struct slice context, struct record *ret);
 
 /* ---- bodies.c ---- */

@@ -32,16 +32,18 @@ def harness_program():
 class Harness:
     """One gateway over a folder. Each new epoch has a port and credentials of its own."""
 
-    def __init__(self, store=None, lease_ms=None):
+    def __init__(self, store=None, lease_ms=None, cache=None, cache_bytes=64 << 20, cache_epoch_ms=120000):
         self.own = None if store else tempfile.mkdtemp(prefix="gateway-test-")
         self.store = pathlib.Path(store or self.own + "/store")
         self.lease_ms = lease_ms
+        self.cache = ["--cache", str(cache), "--cache-bytes", str(cache_bytes), "--cache-epoch-ms", str(cache_epoch_ms)] if cache else []
         self.process = None
 
     def start(self):
         command = [str(harness_program()), "--store", str(self.store), "--access-key", ACCESS, "--secret-key", SECRET]
         if self.lease_ms is not None:
             command += ["--lease-ms", str(self.lease_ms)]
+        command += self.cache
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.access, self.secret = ACCESS, SECRET
         self._take_ready(self.process.stdout.readline())
@@ -55,6 +57,9 @@ class Harness:
     def order(self, line):
         self.process.stdin.write(line + "\n")
         return self.process.stdout.readline().strip()
+
+    def cache_counts(self):
+        return {name: int(value) for name, _, value in (pair.partition("=") for pair in self.order("cache").split())}
 
     def new_epoch(self, access, secret):
         self._take_ready(self.order(f"epoch {access} {secret}"))

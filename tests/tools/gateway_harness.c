@@ -1,12 +1,14 @@
 /* The gateway's library with fixed test keys instead of a keyring, for tests with real S3 clients. Not installed.
  *
  *     gateway-harness --store DIR [--listen 127.0.0.1:0] --access-key A --secret-key S [--lease-ms N] [--bucket B]
+ *         [--cache DIR --cache-bytes N --cache-epoch-ms N]
  *
  * Prints "ready: http://127.0.0.1:PORT", then obeys lines on stdin and answers each with one line:
  *
  *     arm MS       the lease now ends in MS milliseconds      -> armed
  *     end          ends the lease, as the keyring's END does  -> ended
  *     epoch A S    the next epoch, with new credentials       -> ready: http://127.0.0.1:PORT (a new port)
+ *     cache        what the cache has done so far             -> hits=N misses=N ... (cache_counts)
  *     stop         stops serving, closes the store, exits 0   -> stopped
  *
  * End of file on stdin means no more orders; it then serves until it is killed. */
@@ -21,16 +23,18 @@
 #include "base/http_server.h"
 #include "base/log.h"
 #include "gateway/gateway.h"
+#include "store/cache.h"
 
 #define KEY_ARN "arn:aws:kms:us-west-2:111122223333:key/mrk-00000000000000000000000000000001"
 
 struct harness {
-    const char *store_dir, *host, *bucket;
+    const char *store_dir, *host, *bucket, *cache_dir;
     unsigned port;
-    int64_t lease_ms;
+    int64_t lease_ms, cache_bytes, cache_epoch_ms;
     struct gateway_credentials credentials;
     struct lease *lease;
     struct store *store;
+    struct cache *cache; /* NULL: none */
     struct gateway *gateway;
     uint64_t epoch;
 };
@@ -68,6 +72,12 @@ static void parse(struct harness *h, int argc, char **argv) {
             h->lease_ms = strtoll(value, NULL, 10);
         else if (strcmp(name, "--bucket") == 0)
             h->bucket = value;
+        else if (strcmp(name, "--cache") == 0)
+            h->cache_dir = value;
+        else if (strcmp(name, "--cache-bytes") == 0)
+            h->cache_bytes = strtoll(value, NULL, 10);
+        else if (strcmp(name, "--cache-epoch-ms") == 0)
+            h->cache_epoch_ms = strtoll(value, NULL, 10);
         else {
             fprintf(stderr, "unknown option %s\n", name);
             exit(2);
@@ -97,6 +107,14 @@ static struct result open_all(struct harness *h) {
     TRY(file_make_dirs(h->store_dir));
     const struct store_options store = {.dir = h->store_dir, .bucket = h->bucket, .lease = h->lease};
     TRY(store_open(&store, &h->store));
+    if (h->cache_dir != NULL) {
+        const struct cache_options cache = {.dir = h->cache_dir,
+                                            .max_bytes = (uint64_t)h->cache_bytes,
+                                            .epoch_ns = h->cache_epoch_ms * NS_PER_MS,
+                                            .lease = h->lease};
+        TRY(cache_open(&cache, &h->cache));
+        store_set_cache(h->store, h->cache);
+    }
     const struct gateway_options gateway = {.store = h->store,
                                             .lease = h->lease,
                                             .region = "us-west-2",
@@ -115,6 +133,16 @@ static struct result serve(struct harness *h) {
     return OK;
 }
 
+static void tell_cache(const struct harness *h) {
+    const struct cache_counts n = h->cache ? cache_counts(h->cache) : (struct cache_counts){0};
+    printf("hits=%llu misses=%llu hit_bytes=%llu admitted=%llu evicted=%llu expired=%llu damaged=%llu failures=%llu "
+           "blocks=%llu bytes=%llu keys=%u\n",
+           (unsigned long long)n.hits, (unsigned long long)n.misses, (unsigned long long)n.hit_bytes,
+           (unsigned long long)n.admitted, (unsigned long long)n.evicted, (unsigned long long)n.expired,
+           (unsigned long long)n.damaged, (unsigned long long)n.failures, (unsigned long long)n.blocks,
+           (unsigned long long)n.bytes, n.keys);
+}
+
 static struct result obey(struct harness *h, char *line) {
     char *saved = NULL, *word = strtok_r(line, " \n", &saved);
     char *first = strtok_r(NULL, " \n", &saved), *second = strtok_r(NULL, " \n", &saved);
@@ -122,6 +150,8 @@ static struct result obey(struct harness *h, char *line) {
     if (strcmp(word, "arm") == 0 && first != NULL) {
         arm(h, strtoll(first, NULL, 10));
         printf("armed\n");
+    } else if (strcmp(word, "cache") == 0) {
+        tell_cache(h);
     } else if (strcmp(word, "end") == 0) {
         lease_end(h->lease);
         printf("ended\n");
@@ -133,6 +163,7 @@ static struct result obey(struct harness *h, char *line) {
     } else if (strcmp(word, "stop") == 0) {
         gateway_free(h->gateway);
         store_close(h->store);
+        cache_close(h->cache);
         lease_free(h->lease);
         printf("stopped\n");
         exit(0);
@@ -149,7 +180,11 @@ static void die(const char *what) {
 
 int main(int argc, char **argv) {
     const int64_t year_ms = 365LL * 24 * 3600 * 1000;
-    struct harness h = {.host = "127.0.0.1", .lease_ms = year_ms, .bucket = "lockset"};
+    struct harness h = {.host = "127.0.0.1",
+                        .lease_ms = year_ms,
+                        .bucket = "lockset",
+                        .cache_bytes = 64 << 20,
+                        .cache_epoch_ms = 120000};
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
     log_start("gateway-harness", LOG_WARN);
