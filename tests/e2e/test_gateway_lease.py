@@ -107,7 +107,10 @@ def test_a_new_epoch_shuts_the_old_one_out(harness):
         assert b" 200 " not in read_to_end(slow)[:20]
     except (BrokenPipeError, ConnectionResetError):
         pass
-    assert idle.recv(10) == b"", "the old epoch's connections are cut"
+    try:
+        assert idle.recv(10) == b"", "the old epoch's connections are cut"
+    except ConnectionResetError:
+        pass  # cut before it was accepted
     with pytest.raises((ClientError, BotoCoreError)):
         old.put_object(Bucket=BUCKET, Key="k", Body=b"from the dead")
     with pytest.raises(ConnectionRefusedError):

@@ -247,6 +247,19 @@ def test_lengths_are_held(harness):
     assert absent(harness)
 
 
+@pytest.mark.parametrize("form", [SIGNED_TRAILER, UNSIGNED])
+def test_memory_is_bounded(harness, form):
+    """64 MiB in a single chunk: not collected, though only its last byte shows whether its signature is right."""
+    body = random.Random(2).randbytes(1 << 20) * 64
+    assert upload(harness, form, b"warm", "x-amz-checksum-crc32:" + checksum("crc32", b"warm")).status == 200
+    before = harness.rss_kib()
+    reply = upload(harness, form, body, "x-amz-checksum-crc32:" + checksum("crc32", body), size=len(body))
+    assert reply.status == 200, reply.body
+    assert harness.rss_kib("VmHWM") - before < 24 * 1024
+    got = request(harness, "GET", PATH).body
+    assert hashlib.sha256(got).digest() == hashlib.sha256(body).digest()
+
+
 def test_parts_too(harness):
     s3 = harness.s3()
     made = s3.create_multipart_upload(Bucket=BUCKET, Key="streamed", ChecksumAlgorithm="CRC32")
