@@ -11,7 +11,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from lockset_dev import WEST, Dev, http_call, wait_for
+from lockset_dev import EAST, WEST, Dev, http_call, wait_for
 
 # A day of the local KMS lasts 0.2 s: the shortest rotation period, 90 days, lasts 18 s.
 FAST = {"key.probe_interval": "1s", "key.full_check_interval": "2s", "dev.kms_day": "200ms"}
@@ -43,12 +43,12 @@ def materials(dev, org):
     return [r["KeyMaterialId"] for r in listed]
 
 
-def branches(dev, org):
-    """The material each branch key of an organization is wrapped under, oldest first."""
+def branches(dev, org, region=WEST):
+    """The material each branch key of an organization in a region is wrapped under, oldest first."""
     db = sqlite3.connect(f"file:{dev.data}/registry.db?mode=ro", uri=True, timeout=10)
     try:
-        return [row[0] for row in db.execute("SELECT material_id FROM wrapped_keys WHERE org = ? AND kind = 'branch' "
-                                             "ORDER BY created_at_ms", (org.id,))]
+        return [row[0] for row in db.execute("SELECT material_id FROM wrapped_keys WHERE org = ? AND region = ? AND "
+                                             "kind = 'branch' ORDER BY created_at_ms", (org.id, region))]
     finally:
         db.close()
 
@@ -99,3 +99,21 @@ def test_s5_automatic(dev):
     check_picked_up(dev, org, processes)
     assert branches(dev, org)[0] == materials(dev, org)[0] and len(branches(dev, org)) >= 2
     assert org.state() == "AVAILABLE"
+
+
+def test_s5_in_both_regions(dev):
+    """The primary is rotated; its replicas have the new material at once, and both regions pick it up."""
+    org = loaded_org(dev)
+    dev.replicate_key(org.key_arn)
+    answer = dev.admin("POST", f"/orgs/{org.name}/regions", {"region": EAST})
+    assert answer.status == 201, answer
+    east = org.at(EAST)
+    east.create_collection("c")
+    assert east.add("c", [{"_id": f"old{i}"} for i in range(100)]).status == 200
+    aws(dev, "RotateKeyOnDemand", KeyId=org.key_arn)
+    newest = materials(dev, org)[-1]
+    for region in (WEST, EAST):
+        wait_for(lambda region=region: branches(dev, org, region)[-1] == newest, MINUTE, 0.1, f"a new branch in {region}")
+    for where, old in ((org, 1000), (east, 100)):
+        assert where.add("c", [{"v": -1} for _ in range(10)]).status == 200
+        assert where.count("c") == old + 10
