@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -72,6 +73,16 @@ def test_awscli(harness, tmp_path):
     assert run([*aws, "sync", str(tmp_path / "to"), f"s3://{BUCKET}/aws", "--size-only"], environment) == ""
     run([*aws, "cp", f"s3://{BUCKET}/aws/one", f"s3://{BUCKET}/aws2/one"], environment)
     assert "dir/deep/more" in run([*aws, "ls", "--recursive", f"s3://{BUCKET}/aws/"], environment)
+    api = [*aws[:-1], "s3api"]
+    one = ["--bucket", BUCKET, "--key", "aws/checked"]
+    for algorithm in ("CRC32", "CRC32C", "SHA1", "SHA256"):
+        put = json.loads(run([*api, "put-object", *one, "--body", str(tmp_path / "from/dir/64k"), "--checksum-algorithm", algorithm],
+                             environment))
+        got = json.loads(run([*api, "get-object", *one, "--checksum-mode", "ENABLED", str(tmp_path / "got")], environment))
+        assert put["Checksum" + algorithm] == got["Checksum" + algorithm]
+        assert (tmp_path / "got").read_bytes() == (tmp_path / "from/dir/64k").read_bytes()
+    url = run([*aws, "presign", f"s3://{BUCKET}/aws/checked"], environment).strip()
+    assert urllib.request.urlopen(url).read() == (tmp_path / "got").read_bytes()
     run([*aws, "rm", "--recursive", f"s3://{BUCKET}/aws"], environment)
     assert run([*aws, "ls"], environment).split()[-1] == BUCKET
 
