@@ -111,8 +111,8 @@ static bool has_replicas(const struct kmsd_key *k) {
 
 int64_t kmsd_key_deletion_ms(const struct kmsd_key *k, int64_t day_ms) {
     if (k->state.pending_days == 0) return 0;
+    if (has_replicas(k)) return 0; // also of a replica that became the primary while it waited
     if (k->state.deletion_ms > 0) return k->state.deletion_ms;
-    if (has_replicas(k)) return 0;
     return k->family.replicas_gone_ms + (int64_t)k->state.pending_days * day_ms;
 }
 

@@ -108,6 +108,8 @@ struct result kmsd_replicate_key(struct kmsd_call *c) {
     TRY(read_beginning(c, arn, region, &state));
     TRY(kmsd_check_enabled(c, primary));
     struct result r = kmsd_store_replicate(c->store, primary->family.id, region, c->now_ms, &state, &replica);
+    if (r.code == ERR_INVALID) REFUSE(c, UNSUPPORTED_OPERATION, "%s is not a multi-region primary key.", primary->arn);
+    if (r.code == ERR_NOT_FOUND) REFUSE(c, NOT_FOUND, "Key '%s' does not exist", primary->arn);
     if (r.code == ERR_EXISTS) REFUSE(c, ALREADY_EXISTS, "Key '%s' already exists.", arn);
     if (r.code == ERR_CONFLICT) REFUSE(c, INVALID_STATE, "%s is pending deletion.", primary->arn);
     TRY(r);

@@ -290,7 +290,7 @@ struct result kmsd_store_replicate(struct kmsd_store *s, const char *key_id, con
     HOLD(&s->changing);
     AUTO(kmsd_key_unref_auto) struct kmsd_key *primary = NULL, *replica = NULL;
     TRY(find_held(s, key_id, &primary));
-    CHECK(kmsd_key_is_primary(primary), ERR_INTERNAL, "only a primary key is replicated");
+    CHECK(kmsd_key_is_primary(primary), ERR_INVALID, "only a primary key is replicated");
     CHECK(primary->state.pending_days == 0, ERR_CONFLICT, "the primary key's deletion is scheduled");
     CHECK(kmsd_family_region(&primary->family, region) == NULL, ERR_EXISTS, "the key is in %s already", region);
     AUTO(kmsd_family_done) struct kmsd_family family = {0}, theirs = {0};

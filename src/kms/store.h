@@ -60,7 +60,8 @@ struct result kmsd_store_add_material(struct kmsd_store *s, struct kmsd_family *
                                       int64_t now_ms);
 
 /* Adds a region to a Multi-Region key whose primary is here; `state` as in kmsd_store_create. *ret is the key as the
- * other region will see it. EXISTS if it has a key there; CONFLICT if the primary's deletion is scheduled. */
+ * other region will see it. EXISTS if it has a key there; CONFLICT if the primary's deletion is scheduled; INVALID
+ * if it isn't the primary (any more). */
 struct result kmsd_store_replicate(struct kmsd_store *s, const char *key_id, const char *region, int64_t now_ms,
                                    struct kmsd_state *state, struct kmsd_key **ret);
 

@@ -315,6 +315,23 @@ def test_the_primary_moves(regions):
     east.client().encrypt(KeyId=id, Plaintext=b"x")
 
 
+def test_a_replica_that_is_to_go_can_become_the_primary_but_then_waits_for_the_others(regions):
+    west, east = regions[WEST], regions[EAST]
+    id = west.client().create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
+    west.client().replicate_key(KeyId=id, ReplicaRegion=EAST)
+    east.client().schedule_key_deletion(KeyId=id, PendingWindowInDays=30)  # 3 s here
+    west.ok("UpdatePrimaryRegion", KeyId=id, PrimaryRegion=EAST)
+    assert east.client().describe_key(KeyId=id)["KeyMetadata"]["KeyState"] == "PendingReplicaDeletion"
+    time.sleep(4)  # its date passes
+    assert east.client().describe_key(KeyId=id)["KeyMetadata"]["KeyState"] == "PendingReplicaDeletion"
+    west.client().encrypt(KeyId=id, Plaintext=b"x")
+    west.client().schedule_key_deletion(KeyId=id, PendingWindowInDays=7)
+
+    def is_gone():
+        return id not in [k["KeyId"] for k in east.client().list_keys(Limit=1000)["Keys"]]
+    wait_for(is_gone, 15, what="the primary's end, behind its replica's")
+
+
 def test_awscli(kms, key):
     def aws(*words):
         done = subprocess.run(
