@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/http_internal.h"
 #include "base/log.h"
+#include "base/secret.h"
 
 enum { STREAM_BLOCK_BYTES = 128 * 1024, LINGER_BYTES = 1024 * 1024, LINGER_MS = 2000, EARLY_SEND_MS = 5000 };
 
@@ -98,6 +99,11 @@ static ssize_t on_read(void *arg, uint64_t offset, char *to, size_t max) {
     struct http_stream *s = arg;
     if (s->is_closed) return MHD_CONTENT_READER_END_WITH_ERROR;
     if (s->length >= 0 && max > (uint64_t)s->length - offset) max = (size_t)((uint64_t)s->length - offset);
+    /* With a length known the library reads into the response's block; without one into the connection's memory. */
+    if (s->length >= 0) {
+        s->block = to;
+        s->block_used = max > s->block_used ? max : s->block_used;
+    }
     int64_t began_ns = clock_boottime_ns();
     ssize_t n = s->read(s->arg, offset, (uint8_t *)to, max);
     http_restart_idle_timer(s->request, began_ns);
@@ -112,6 +118,7 @@ static void on_stream_free(void *arg) {
     /* The library may free a response before it says that the request is over, or after. */
     if (s->request) s->request->answer.stream = NULL;
     http_stream_close(s);
+    wipe(s->block, s->block_used); /* still the response's: it is freed after this */
     mem_free(s);
 }
 

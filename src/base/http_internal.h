@@ -21,6 +21,8 @@ struct http_stream {
     int64_t length;
     bool is_closed;
     struct http_request *request; /* NULL once the request ended */
+    char *block;                  /* the response's own, where content was last read to; wiped with the response */
+    size_t block_used;
 };
 
 struct http_answer {
