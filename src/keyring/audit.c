@@ -14,17 +14,37 @@ struct audit_job {
     json_t *fields;
     enum ledger_durability how;
     struct result done;
-    char *why;
+    char *why, *mark;
     /* Only where something waits for it: */
     audit_then *then;
     struct api_call call;
     json_t *message;
 };
 
+/* The registry remembers how far a ledger had come, so that one that is missing as a whole is noticed. */
+static char *mark_of(const char *region, const char *org) {
+    return str_format("ledger %s %s", region, org);
+}
+
+void audit_expect(struct keyring *k, const char *region, const char *org) {
+    AUTO_FREE char *mark = mark_of(region, org);
+    int64_t seq = 0;
+    struct result got = registry_get_mark(k->registry, mark, &seq);
+    if (is_err(got) && got.code != ERR_NOT_FOUND)
+        log_warn("ledger.no_mark", KV("mark", mark), KV("reason", err_detail()));
+    else if (seq > 0)
+        ledger_expect(ledgers_get(k->ledgers, region, org), (uint64_t)seq);
+}
+
 static void audit_run(struct job *j) {
     struct audit_job *a = (struct audit_job *)j;
     a->done = ledger_append(a->ledger, a->kind, TAKE(a->fields), a->how);
-    if (is_err(a->done)) a->why = str_dup(err_detail());
+    if (is_err(a->done)) {
+        a->why = str_dup(err_detail());
+    } else if (a->how == LEDGER_SYNCED) {
+        struct result noted = registry_set_mark(a->k->registry, a->mark, (int64_t)ledger_seq(a->ledger));
+        if (is_err(noted)) log_warn("ledger.not_marked", KV("mark", a->mark), KV("reason", err_detail()));
+    }
 }
 
 static void audit_done(struct job *j) {
@@ -39,6 +59,7 @@ static void audit_done(struct job *j) {
     }
     json_decref(a->message);
     mem_free(a->why);
+    mem_free(a->mark);
     mem_free(a);
 }
 
@@ -53,6 +74,7 @@ static struct audit_job *job_new(struct keyring *k, const char *region, const ch
                             .ledger = ledgers_get(k->ledgers, region, org),
                             .kind = kind,
                             .fields = fields,
+                            .mark = mark_of(region, org),
                             .how = LEDGER_SYNCED};
     return a;
 }

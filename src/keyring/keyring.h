@@ -257,6 +257,8 @@ void audit_lease(const struct unit *u, const char *event);
  * `then` must refuse a region that isn't served. */
 typedef struct result audit_then(struct keyring *k, struct api_call call, const json_t *message);
 struct result audit_first(struct keyring *k, struct api_call call, const json_t *message, audit_then *then);
+/* Tells a ledger how far it had come when the registry last heard of it. Before the loop runs. */
+void audit_expect(struct keyring *k, const char *region, const char *org);
 /* 'o' and 20 hexadecimal digits? */
 bool audit_is_org(const char *org);
 

@@ -42,11 +42,15 @@ static struct result load_units(struct keyring *k) {
     TRY(registry_list_regions(k->registry, NULL, &rows));
     for (size_t i = 0; i < rows.count; i++) {
         struct region *region = keyring_find_region(k, rows.items[i].region);
-        if (region)
+        if (region) {
+            audit_expect(k, region->name, rows.items[i].org);
             keyring_add_unit(k, region, &rows.items[i]);
-        else
+        } else {
             log_warn("unit.elsewhere", KV("org", rows.items[i].org), KV("region", rows.items[i].region));
+        }
     }
+    for (size_t i = 0; i < k->region_count; i++)
+        audit_expect(k, k->regions[i].name, LEDGER_OPERATOR);
     log_info("units", KVI("count", (int64_t)k->unit_count));
     return OK;
 }

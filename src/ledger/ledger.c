@@ -24,8 +24,9 @@ struct ledger {
     pthread_mutex_t lock;
     bool is_open, is_failing;
     struct ledger_mark last;
-    unsigned file; /* the number of the one that grows */
-    off_t size;    /* of it */
+    uint64_t expected; /* a record that was written once */
+    unsigned file;     /* the number of the one that grows */
+    off_t size;        /* of it */
     int64_t synced_ns;
 };
 
@@ -291,6 +292,11 @@ static struct result open_ledger(struct ledger *l) {
     bool is_other = head.seq == found.seq && strcmp(head.hash, found.hash) != 0;
     if (is_behind) return tell_gap(l, &found, &head, "records that the head names are missing at the end");
     if (is_other) return tell_gap(l, &found, &head, "the head names another last record");
+    if (l->expected > found.seq) {
+        struct ledger_mark known = LEDGER_BEGINNING;
+        known.seq = l->expected;
+        return tell_gap(l, &found, &known, "records that were written earlier are missing, and the head with them");
+    }
     if (!is_head_good && found.seq > 1)
         return tell_gap(l, &found, &head, has_head ? "the head can't be read" : "the head is missing");
     if (l->file == 0) {
@@ -302,6 +308,19 @@ static struct result open_ledger(struct ledger *l) {
     return tell_torn(l);
 }
 
+void ledger_expect(struct ledger *l, uint64_t seq) {
+    pthread_mutex_lock(&l->lock);
+    if (seq > l->expected) l->expected = seq;
+    pthread_mutex_unlock(&l->lock);
+}
+
+uint64_t ledger_seq(struct ledger *l) {
+    pthread_mutex_lock(&l->lock);
+    uint64_t seq = l->last.seq;
+    pthread_mutex_unlock(&l->lock);
+    return seq;
+}
+
 struct result ledger_append(struct ledger *l, const char *kind, json_t *fields, enum ledger_durability how) {
     JSON_AUTO(owned);
     owned = fields;
@@ -311,6 +330,7 @@ struct result ledger_append(struct ledger *l, const char *kind, json_t *fields, 
     bool syncs = how == LEDGER_SYNCED || clock_boottime_ns() - l->synced_ns >= SYNC_EVERY_MS * NS_PER_MS;
     if (is_ok(r)) r = append(l, kind, owned, syncs);
     if (is_err(r)) l->is_open = false; /* looked at anew */
+    if (is_ok(r)) l->expected = l->last.seq;
     bool was_failing = l->is_failing;
     l->is_failing = is_err(r);
     pthread_mutex_unlock(&l->lock);

@@ -22,6 +22,11 @@ struct ledgers *ledgers_new(const char *root, size_t file_bytes);
 struct ledger *ledgers_get(struct ledgers *l, const char *region, const char *org);
 void ledgers_free(struct ledgers *l); /* for tests; accepts NULL */
 
+/* It is known from elsewhere that record seq was written: when it isn't found at the next opening, that is a gap. */
+void ledger_expect(struct ledger *l, uint64_t seq);
+/* The last record's number; 0: none since the start. */
+uint64_t ledger_seq(struct ledger *l);
+
 /* LEDGER_BATCHED: written (it survives the death of this process), and durable with the next synced record or within a
  * minute, whichever comes first: an append that comes later than that syncs. */
 enum ledger_durability { LEDGER_BATCHED, LEDGER_SYNCED };

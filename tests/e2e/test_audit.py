@@ -210,6 +210,20 @@ def rig_key(rig, org):
     return next(r["key"] for r in records(rig, org, kind="kms"))
 
 
+def test_a_ledger_that_was_removed_while_nobody_looked_is_told(rig):
+    org, _ = rig.made()
+    assert rig.call("recheck", org=org, region=WEST)["ok"]
+    rig.stop()
+    known = records(rig, org, kind="operator")[-1]["seq"]
+    shutil.rmtree(ledger(rig) / org)
+    rig.start()
+    rig.wait_state(org, "AVAILABLE")
+    told = records(rig, org)
+    assert told[0]["kind"] == "gap" and told[0]["seq"] == known + 1, told[0]
+    done = lockset("verify", ledger(rig) / org)
+    assert done.returncode == 1 and f"record {known + 1}: the ledger itself tells of a gap" in done.stdout, done.stdout
+
+
 def test_verify_show_and_export_on_a_copy(rig, tmp_path):
     org, _ = rig.made()
     wait_for(lambda: records(rig, org, event="granted"), what="the lease is told")

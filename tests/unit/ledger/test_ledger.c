@@ -392,6 +392,30 @@ static void what_the_head_promises_and_is_not_there_is_a_gap_for_ever(void **sta
     assert_int_equal(r.last.seq, 3);
 }
 
+/* Taken away as a whole, it would begin anew: whoever knows better says so. */
+static void a_ledger_that_vanished_is_a_gap(void **state) {
+    LEDGERS(l, 0);
+    for (int i = 0; i < 2; i++) {
+        ASSERT_OK(file_remove_tree(folder));
+        LEDGERS(another, 0);
+        struct ledgers *used = i ? another : l;
+        if (i == 0) {
+            write_some(used, 0, 5);
+            assert_int_equal(ledger_seq(ledgers_get(used, REGION, ORG)), 5);
+            ASSERT_OK(file_remove_tree(folder)); /* while it is in use */
+        } else {
+            ledger_expect(ledgers_get(used, REGION, ORG), 5); /* while nobody looked */
+        }
+        /* The first one finds out that the file has gone, the second looks at the folder anew. */
+        if (i == 0) assert_true(is_err(ledger_append(ledgers_get(used, REGION, ORG), "kms", some(1), LEDGER_BATCHED)));
+        write_some(used, 1, 2);
+        struct ledger_report r = walk();
+        assert_true(r.is_bad);
+        assert_int_equal(r.bad_seq, 6);
+        assert_int_equal(r.bad_line, 1);
+    }
+}
+
 static void a_damaged_last_record_is_left_and_told(void **state) {
     {
         LEDGERS(l, 0);
@@ -526,6 +550,7 @@ static const struct CMUnitTest tests[] = {
     TEST(whatever_a_crash_leaves_the_chain_goes_on),
     TEST(a_crash_at_the_very_beginning_is_a_beginning),
     TEST(what_the_head_promises_and_is_not_there_is_a_gap_for_ever),
+    TEST(a_ledger_that_vanished_is_a_gap),
     TEST(a_damaged_last_record_is_left_and_told),
     TEST(killed_at_any_moment_the_chain_goes_on),
     TEST(full_is_a_failure_without_half_lines_and_ends),
