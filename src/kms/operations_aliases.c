@@ -73,8 +73,11 @@ struct result kmsd_create_alias(struct kmsd_call *c) {
 /* The key that the alias names now: its policy is asked, too. */
 static struct result find_current(struct kmsd_call *c, const struct kmsd_alias *alias, struct kmsd_key **ret) {
     struct kmsd_alias current;
-    if (is_err(kmsd_aliases_find(kmsd_store_aliases(c->store), alias->account, alias->name, &current)))
-        return refuse_missing(c, alias->name);
+    struct result r = kmsd_aliases_find(kmsd_store_aliases(c->store), alias->account, alias->name, &current);
+    if (is_err(r)) {
+        result_ignore(refuse_missing(c, alias->name));
+        return r;
+    }
     return kmsd_find_authorized(c, current.key_id, 0, NULL, ret);
 }
 

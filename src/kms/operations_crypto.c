@@ -116,13 +116,15 @@ struct result kmsd_read_modifiers(struct kmsd_call *c, bool *ret_ignore_cipherte
 struct result kmsd_find_for_decrypt(struct kmsd_call *c, const char *key_id, struct slice ciphertext,
                                     const struct kmsd_context *context, struct kmsd_blob *ret_blob,
                                     struct kmsd_key **ret) {
-    AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
-    if (key_id != NULL) TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, context, &k));
-    if (is_err(kmsd_blob_parse(ciphertext, ret_blob))) REFUSE(c, INVALID_CIPHERTEXT, NULL);
+    if (key_id != NULL) TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, context, ret));
+    struct result parsed = kmsd_blob_parse(ciphertext, ret_blob);
+    if (is_err(parsed)) {
+        result_ignore(kmsd_refuse(&c->refusal, KMSD_INVALID_CIPHERTEXT, NULL));
+        return parsed;
+    }
     if (key_id == NULL) return kmsd_find_by_ciphertext(c, ret_blob, context, ret);
-    if (strcmp(ret_blob->key_id, k->family.id) != 0)
+    if (strcmp(ret_blob->key_id, (*ret)->family.id) != 0)
         REFUSE(c, INCORRECT_KEY, "The key ID in the request does not identify a CMK that can perform this operation.");
-    *ret = TAKE(k);
     return OK;
 }
 

@@ -133,14 +133,15 @@ struct result kmsd_list_key_rotations(struct kmsd_call *c) {
     size_t at = 0;
     if (page.marker[0] != '\0') TRY(find_marker(c, f, page.marker, &at));
     json_t *list = json_array();
-    const char *next = NULL;
-    for (; at < f->material_count && next == NULL; at++) {
+    bool more = false;
+    for (; at < f->material_count && !more; at++) {
         if (include == includes[0] && f->materials[at].rotation == KMSD_ROTATION_NONE) continue;
         if (json_array_size(list) == page.limit)
-            next = f->materials[at - 1].id;
+            more = true;
         else
             json_array_append_new(list, rotation_entry(f, at));
     }
-    kmsd_answer_page(c, "Rotations", list, next);
+    const json_t *last = json_array_get(list, page.limit - 1);
+    kmsd_answer_page(c, "Rotations", list, more ? json_string_value(json_object_get(last, "KeyMaterialId")) : NULL);
     return OK;
 }
