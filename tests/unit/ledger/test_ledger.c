@@ -1,6 +1,7 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +117,34 @@ static void rotation_does_not_break_the_chain(void **state) {
     ASSERT_OK(ledger_walk(folder, true, NULL, NULL, &r));
     assert_true(r.is_bad);
     assert_string_equal(r.bad_file, "00000004.jsonl");
+}
+
+static void *write_beside(void *context) {
+    static const char *const orgs[] = {ORG, LEDGER_OPERATOR};
+    for (int i = 0; i < 60; i++) {
+        struct ledger *one = ledgers_get(context, REGION, orgs[i & 1]);
+        if (is_err(ledger_append(one, "kms", some(i), i % 7 ? LEDGER_BATCHED : LEDGER_SYNCED))) return context;
+    }
+    return NULL;
+}
+
+static void many_may_write_at_once(void **state) {
+    LEDGERS(l, 5000);
+    pthread_t threads[8];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, write_beside, l), 0);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        void *failed;
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+    }
+    struct ledger_report r = walk();
+    assert_false(r.is_bad);
+    assert_int_equal(r.records, 240);
+    AUTO_FREE char *other = str_format("%s/%s/%s", root, REGION, LEDGER_OPERATOR);
+    ASSERT_OK(ledger_walk(other, false, NULL, NULL, &r));
+    assert_false(r.is_bad);
+    assert_int_equal(r.records, 240);
 }
 
 /* ---- Tampering ---- */
@@ -542,6 +571,7 @@ static void ledgers_are_found_in_their_tree(void **state) {
 static const struct CMUnitTest tests[] = {
     TEST(what_is_written_is_read_also_by_the_next_run),
     TEST(rotation_does_not_break_the_chain),
+    TEST(many_may_write_at_once),
     TEST(every_byte_counts),
     TEST(a_field_with_a_new_hash_is_noticed_at_what_follows),
     TEST(removed_repeated_and_moved_records_are_noticed),
