@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/http_server.h"
 #include "base/ipc.h"
 #include "base/log.h"
@@ -35,7 +36,16 @@ static struct pair *find_or_add(struct pairs *p, const char *org, const char *re
     return added;
 }
 
+/* What a gateway that is gone had cached is noise: its keys went with it. Give the disk its space back. */
+static void remove_cache(const struct pairs *p, const struct pair *gone) {
+    AUTO_FREE char *folder = str_format("%s/cache/%s/%s", p->config->data, gone->region, gone->org);
+    struct result r = file_remove_tree(folder);
+    if (is_err(r) && r.code != ERR_NOT_FOUND) log_warn("cache.left", KV("folder", folder), KV("detail", err_detail()));
+}
+
+/* Its processes are gone. */
 static void forget(struct pairs *p, struct pair *gone) {
+    remove_cache(p, gone);
     for (struct pair **i = &p->first; *i; i = &(*i)->next) {
         if (*i != gone) continue;
         *i = gone->next;
