@@ -167,7 +167,9 @@ def hanging(words):
     """The command, connected to a server that never answers."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    process = subprocess.Popen([str(LOCKSET), *words, "--api", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN)
+    process = subprocess.Popen([str(LOCKSET), *words, "--api", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN,
+                               # Whoever runs the tests in the background has them ignore it.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     listener.settimeout(20)
     connection, _ = listener.accept()
     connection.settimeout(20)

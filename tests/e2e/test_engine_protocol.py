@@ -4,6 +4,7 @@ import json
 import pytest
 
 from engine_launcher import Engine
+from lockset_dev import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +75,13 @@ def test_formats_that_cannot_be_cut_come_whole_or_not_at_all(engine, form):
 
 
 def test_a_whole_answer_over_its_bound_is_an_error(engine):
-    reply = engine.read("SELECT repeat('x', 1000) FROM numbers(200000)", default_format="JSON")
-    assert reply.code == 396 and reply.status == 413
-    reply = engine.read("SELECT repeat('x', 1000) FROM numbers(200000)", default_format="TSV", wait_end_of_query="1")
-    assert reply.code == 396 and reply.status == 413
+    def ask(**more):
+        reply = engine.read("SELECT repeat('x', 1000) FROM numbers(200000)", **more)
+        # For a moment the memory of the statement before may still count.
+        return None if reply.code == 241 else reply
+    for more in ({"default_format": "JSON"}, {"default_format": "TSV", "wait_end_of_query": "1"}):
+        reply = wait_for(lambda m=more: ask(**m), 10, 0.2, "an answer that is not about memory")
+        assert reply.code == 396 and reply.status == 413
 
 
 def test_an_error_behind_the_first_rows_is_marked(engine):
