@@ -4,6 +4,7 @@ import hmac
 import os
 import pathlib
 import datetime
+import signal
 import socket
 import subprocess
 import tempfile
@@ -64,6 +65,12 @@ class Harness:
     def new_epoch(self, access, secret):
         self._take_ready(self.order(f"epoch {access} {secret}"))
         self.access, self.secret = access, secret
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self):
         if self.process and self.process.poll() is None:

@@ -66,7 +66,8 @@ def test_a_running_query_is_cut_with_the_reason(rig):
     outcome = {}
 
     def run():
-        outcome["answer"] = org.query("SELECT count() FROM c a, c b, c d, c e, c f WHERE a.v + b.v + d.v + e.v + f.v = 7", timeout=60)
+        outcome["answer"] = org.query("SELECT count() FROM c a, c b, c d, c e, c f, c g WHERE a.v + b.v + d.v + e.v + f.v + g.v = 7",
+                                      timeout=60)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -132,7 +133,8 @@ def test_acknowledged_writes_survive_engines_that_are_killed_all_the_time(rig):
     for w in writers:
         w.start()
     for _ in range(6):
-        time.sleep(0.7)
+        before = len(acknowledged)
+        wait_for(lambda: len(acknowledged) >= before + 15, 60, what="more was written")
         org.kill_engine()
     stop.set()
     for w in writers:

@@ -10,6 +10,7 @@ from kms_tools import EAST, SERVICE, WEST, Kms, allow, b64, policy
 
 QUICK = 8
 LONG = 100
+ALIASES = 40  # of one key, at most: KMS allows 50
 
 
 class Journal:
@@ -134,16 +135,16 @@ class Additions:
 
     def __init__(self, kms):
         self.keys = [kms.ok("CreateKey", MultiRegion=n % 2 == 0)["KeyMetadata"]["KeyId"] for n in range(4)]
+        self.n = 0
         self.blobs = []  # each opened by the material that was current
         self.rotations = {key: [0, 0] for key in self.keys}  # at least, at most
         self.aliases, self.maybe_aliases = {}, {}
         self.grants, self.maybe_grants = {}, {}
 
     def add_until_killed(self, kms, rng):
-        n = len(self.aliases) + len(self.maybe_aliases)
         try:
             while True:
-                n += 1
+                self.n = n = self.n + 1
                 key, alias = rng.choice(self.keys), f"alias/number-{n}"
                 bounds = self.rotations[key]
                 if bounds[1] < 20:
@@ -151,9 +152,10 @@ class Additions:
                     kms.ok("RotateKeyOnDemand", KeyId=key)
                     bounds[0] += 1
                     self.blobs.append(kms.ok("Encrypt", KeyId=key, Plaintext=b64(b"kept"))["CiphertextBlob"])
-                self.maybe_aliases[alias] = key
-                kms.ok("CreateAlias", AliasName=alias, TargetKeyId=key)
-                self.aliases[alias] = self.maybe_aliases.pop(alias)
+                if [*self.aliases.values(), *self.maybe_aliases.values()].count(key) < ALIASES:
+                    self.maybe_aliases[alias] = key
+                    kms.ok("CreateAlias", AliasName=alias, TargetKeyId=key)
+                    self.aliases[alias] = self.maybe_aliases.pop(alias)
                 self.maybe_grants[f"n{n}"] = key
                 kms.ok("CreateGrant", KeyId=key, GranteePrincipal=f"arn:aws:iam::{SERVICE}:root", Operations=["Encrypt"],
                        Name=f"n{n}")

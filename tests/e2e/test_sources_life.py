@@ -60,20 +60,31 @@ def connections(pid, port):
     return found
 
 
+def wait_grown(org, before, total):
+    """Until more is stored than before, or everything. How much that is."""
+    return wait_for(lambda: (lambda n: n if n > before or n == total else None)(count(org)), 60, 0.01,
+                    f"more than {before} documents")
+
+
 def test_kill_9_of_the_api_in_the_middle_of_a_scan(rig, bucket):
     total = fill(bucket)
     org = rig.org()
     integrate(org, bucket)
     org.collection("c", sources=[source("in/")])
-    seen = []
-    for _ in range(6):
-        time.sleep(random.uniform(0.3, 1.2))
+    stored, middle = 0, 0
+    for round_number in range(6):
+        if wait_grown(org, stored, total) == total:
+            break
+        time.sleep(random.uniform(0, 0.1) * round_number)  # at another moment each time, the first one at once
         rig.process.kill()
         rig.process.wait()
+        bucket.harness.freeze()  # so that what is counted now is what was stored before the kill
         rig.start_api()
-        seen.append(count(org))
+        stored = count(org)
+        bucket.harness.thaw()
+        middle += stored < total
+    assert middle >= 1, "it was over before the first kill"
     wait_watching(org, timeout=120)
-    assert seen[0] < total, "it was over before the first kill"
     assert_each_once(org, total)
     status = status_of(org)
     assert status["total_processed_items"] == total and status["error_count"] == 0
@@ -86,9 +97,15 @@ def test_kill_9_of_engines_in_the_middle_of_a_scan(rig, bucket):
     org = rig.org()
     integrate(org, bucket)
     org.collection("c", sources=[source("in/")])
-    for _ in range(4):
-        time.sleep(random.uniform(0.2, 0.8))
+    stored, middle = 0, 0
+    for round_number in range(4):
+        stored = wait_grown(org, stored, total)
+        if stored == total:
+            break
+        time.sleep(random.uniform(0, 0.1) * round_number)
         org.kill_engine()
+        middle += 1
+    assert middle >= 1, "it was over before the first kill"
     wait_watching(org, timeout=120)
     assert_each_once(org, total)
 
@@ -99,9 +116,10 @@ def test_a_key_that_goes_in_the_middle_of_a_scan(rig, bucket):
     org = rig.org()
     integrate(org, bucket)
     org.collection("c", sources=[source("in/")])
+    stored = 0
     for cause in ("DENIED", "UNREACHABLE"):
-        wait_for(lambda: connections(rig.process.pid, bucket.harness.port) > 0, 20)
-        time.sleep(0.5)
+        stored = wait_grown(org, stored, total)
+        assert stored < total or cause == "UNREACHABLE", "it was over before the key went"
         org.state("UNAVAILABLE", cause=cause)
         gone_at = time.monotonic()
         org.kill_engine()
@@ -114,6 +132,7 @@ def test_a_key_that_goes_in_the_middle_of_a_scan(rig, bucket):
         time.sleep(1.5)
         assert connections(rig.process.pid, bucket.harness.port) == 0
         org.state("AVAILABLE")
+        wait_for(lambda: org.query("SELECT count(*) FROM c").status == 200, 20)
     wait_watching(org, timeout=120)
     assert_each_once(org, total)
     assert status_of(org)["total_processed_items"] == total
