@@ -53,14 +53,16 @@ static struct result require_free_name(struct create_job *c) {
 }
 
 /* What an earlier try left that was cut off: keys that nothing was encrypted with. */
-static struct result clear_folder(struct create_job *c, const char *folder) {
-    if (access(folder, F_OK) != 0) return OK;
-    AUTO_FREE char *names = str_format("%s/names", folder), *bodies = str_format("%s/bodies", folder);
-    CHECK(access(names, F_OK) != 0 && access(bodies, F_OK) != 0, ERR_CONFLICT,
-          "the store of %s holds data of this organization already (%s), but the registry doesn't know of it: is it "
-          "the right registry?",
-          c->region->name, folder);
-    return file_remove_tree(folder);
+static struct result clear_place(struct create_job *c) {
+    struct shelf *shelf = c->place.shelf;
+    struct result bare = shelf->kind->must_be_bare(shelf, c->org);
+    if (is_ok(bare)) return shelf->kind->remove_keys(shelf, c->org);
+    if (bare.code != ERR_CONFLICT) return bare;
+    AUTO_FREE char *why = str_dup(err_detail());
+    FAIL(ERR_CONFLICT,
+         "the store of %s holds data of this organization already (%s), but the registry doesn't know of it: is it the "
+         "right registry?",
+         c->region->name, why);
 }
 
 static struct result write_region(struct create_job *c) {
@@ -76,8 +78,8 @@ static struct result write_region(struct create_job *c) {
 }
 
 static struct result write_all(struct create_job *c) {
-    TRY(key_file_write(c->place.store, &c->keys[0]));
-    TRY(key_file_write(c->place.store, &c->keys[1]));
+    TRY(key_file_write(c->place.shelf, &c->keys[0]));
+    TRY(key_file_write(c->place.shelf, &c->keys[1]));
     if (c->what == CREATE_REGION) return write_region(c);
     struct registry_new_org n = {.id = c->org,
                                  .name = c->name,
@@ -97,8 +99,7 @@ static struct result write_all(struct create_job *c) {
 
 static struct result make(struct create_job *c) {
     struct verdict verdict;
-    AUTO_FREE char *folder = str_format("%s/%s", c->place.store, c->org);
-    TRY(clear_folder(c, folder));
+    TRY(clear_place(c));
     c->place.ledger = ledgers_get(c->k->ledgers, c->region->name, c->org);
     TRY(ledger_append(c->place.ledger, "operator",
                       json_pack("{s:s, s:s, s:s, s:s}", "action", c->what == CREATE_ORG ? "create_org" : "add_region",
@@ -108,9 +109,14 @@ static struct result make(struct create_job *c) {
     TRY(ring_generate(&c->place, REGISTRY_BRANCH_KEY, &c->keys[1], &verdict));
     struct result written = write_all(c);
     if (is_ok(written)) return OK;
-    /* Nothing stays behind. The folder is new, so it holds nothing but these keys. */
+    /* Nothing stays behind. The place is new, so it holds nothing but these keys. */
     AUTO_FREE char *why = str_dup(err_detail());
-    if (is_err(file_remove_tree(folder))) log_error("org.folder_left", KV("folder", folder));
+    struct shelf *shelf = c->place.shelf;
+    JSON_AUTO(remains);
+    remains = json_array();
+    if (is_err(shelf->kind->remove_keys(shelf, c->org)))
+        log_error("org.keys_left", KV("org", c->org), KV("store", shelf->place));
+    shelf->kind->remove_rest(shelf, c->org, remains); /* logs what it can't */
     return err_make(written.code, "%s", why);
 }
 
@@ -361,7 +367,7 @@ static void submit(struct keyring *k, struct api_call call, const json_t *messag
     c->place = (struct ring_place){.org = c->org,
                                    .region = c->region->name,
                                    .kms_key_arn = c->arn,
-                                   .store = c->region->store,
+                                   .shelf = c->region->shelf,
                                    .kms = c->region->kms,
                                    .meter = c->region->meter,
                                    .ledger = first_ledger(c),

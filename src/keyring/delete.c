@@ -1,73 +1,53 @@
 /* Deleting an organization for good: its processes end, then every wrapped copy of its data keys goes (beside the data
  * first, then in the registry), and with them every way to read what is left; then what is left goes as well. Killed in
  * between, either the organization still exists whole, or the next start removes the rest. */
-#include <dirent.h>
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "keyring/keyring.h"
-
-enum { REMOVE_TRIES = 5, REMOVE_WAIT_MS = 200 };
 
 struct delete_job {
     struct job job;
     struct keyring *k;
     struct api_call call;
     char *org, *actor;
-    json_t *remains; /* paths that could not be removed */
+    json_t *remains; /* what could not be removed */
     struct result done;
     char *why;
 };
 
-/* ---- On the registry's worker ---- */
+/* ---- On workers ---- */
 
-static char *folder_of(const struct region *r, const char *org) {
-    return str_format("%s/%s", r->store, org);
+static void end_step(struct delete_job *d, struct result r) {
+    d->done = r;
+    if (is_err(r)) d->why = str_dup(err_detail());
 }
 
-static struct result remove_keys(struct delete_job *d) {
-    for (size_t i = 0; i < d->k->region_count; i++) {
-        AUTO_FREE char *folder = folder_of(&d->k->regions[i], d->org);
-        AUTO_FREE char *keys = str_format("%s/keys", folder);
-        TRY(file_remove_tree(keys));
-    }
-    return OK;
-}
-
-/* A gateway that is just dying may still finish a file. */
-static struct result remove_patiently(const char *folder) {
-    struct result r = OK;
-    for (int i = 0; i < REMOVE_TRIES; i++) {
-        r = file_remove_tree(folder);
-        if (is_ok(r) && access(folder, F_OK) != 0) return OK;
-        clock_sleep_ms(REMOVE_WAIT_MS);
-    }
-    if (is_ok(r)) r = err_make(ERR_IO, "%s comes back", folder);
-    return r;
-}
-
-static void delete_run(struct job *j) {
+/* With the keys every way to read what is left goes. */
+static void keys_run(struct job *j) {
     struct delete_job *d = (struct delete_job *)j;
-    d->done = remove_keys(d);
-    if (is_ok(d->done)) d->done = registry_delete_org(d->k->registry, d->org, d->actor);
-    if (is_err(d->done)) {
-        d->why = str_dup(err_detail());
-        return;
-    }
-    for (size_t i = 0; i < d->k->region_count; i++) {
-        AUTO_FREE char *folder = folder_of(&d->k->regions[i], d->org);
-        if (is_ok(remove_patiently(folder))) continue;
-        log_error("org.remains", KV("org", d->org), KV("folder", folder), KV("reason", err_detail()));
-        json_array_append_new(d->remains, json_string(folder));
+    for (size_t i = 0; i < d->k->region_count && is_ok(d->done); i++) {
+        struct shelf *shelf = d->k->regions[i].shelf;
+        end_step(d, shelf->kind->remove_keys(shelf, d->org));
     }
 }
 
-static void delete_done(struct job *j) {
+static void registry_run(struct job *j) {
     struct delete_job *d = (struct delete_job *)j;
+    end_step(d, registry_delete_org(d->k->registry, d->org, d->actor));
+}
+
+static void rest_run(struct job *j) {
+    struct delete_job *d = (struct delete_job *)j;
+    for (size_t i = 0; i < d->k->region_count; i++) {
+        struct shelf *shelf = d->k->regions[i].shelf;
+        shelf->kind->remove_rest(shelf, d->org, d->remains);
+    }
+}
+
+/* ---- From one to the next, on the loop ---- */
+
+static void answer(struct delete_job *d) {
     if (is_err(d->done)) {
         log_error("org.not_deleted", KV("org", d->org), KV("reason", d->why));
         api_fail(d->k, d->call, err_name(d->done.code), d->why, NULL, NULL);
@@ -82,6 +62,25 @@ static void delete_done(struct job *j) {
     mem_free(d->actor);
     mem_free(d->why);
     mem_free(d);
+}
+
+static void step_done(struct job *j);
+
+/* A store may take its time: not on the registry's only worker, which the ends of leases wait for. */
+static void submit(struct delete_job *d, void (*run)(struct job *j)) {
+    struct keyring *k = d->k;
+    d->job = (struct job){.run = run, .done = step_done};
+    bool is_store = run != registry_run && k->region_count > 0;
+    pool_submit(is_store ? k->regions[0].pool : k->registry_pool, &d->job, true);
+}
+
+static void step_done(struct job *j) {
+    struct delete_job *d = (struct delete_job *)j;
+    if (is_err(d->done) || j->run == rest_run) {
+        answer(d);
+    } else {
+        submit(d, j->run == keys_run ? registry_run : rest_run);
+    }
 }
 
 /* ---- On the loop ---- */
@@ -124,32 +123,35 @@ void delete_org(struct keyring *k, struct api_call call, const char *org, const 
         if (k->region_count > 0) record(k, k->regions[0].name, org, "delete_org", actor);
     }
     struct delete_job *d = mem_alloc(sizeof *d);
-    *d = (struct delete_job){.job = {.run = delete_run, .done = delete_done},
-                             .k = k,
-                             .call = call,
-                             .org = str_dup(org),
-                             .actor = str_dup(actor),
-                             .remains = json_array()};
-    pool_submit(k->registry_pool, &d->job, true);
+    *d = (struct delete_job){
+        .k = k, .call = call, .org = str_dup(org), .actor = str_dup(actor), .remains = json_array()};
+    submit(d, keys_run);
 }
 
 /* ---- At the start ---- */
 
-static void sweep_region(struct keyring *k, const struct region *r) {
-    DIR *dir = opendir(r->store);
-    if (!dir) return;
-    for (struct dirent *e; (e = readdir(dir));) {
-        bool is_retired = false;
-        if (e->d_name[0] != 'o' || is_err(registry_is_retired(k->registry, e->d_name, &is_retired)) || !is_retired)
-            continue;
-        AUTO_FREE char *folder = folder_of(r, e->d_name);
-        struct result removed = file_remove_tree(folder);
-        log_warn("org.rest_removed", KV("folder", folder), KV("outcome", is_ok(removed) ? "ok" : err_detail()));
-    }
-    closedir(dir);
+struct sweep {
+    struct keyring *k;
+    struct shelf *shelf;
+};
+
+static struct result sweep_org(void *arg, const char *org) {
+    struct sweep *s = arg;
+    bool is_retired = false;
+    if (is_err(registry_is_retired(s->k->registry, org, &is_retired)) || !is_retired) return OK;
+    JSON_AUTO(remains);
+    remains = json_array();
+    struct result keys = s->shelf->kind->remove_keys(s->shelf, org);
+    if (is_ok(keys)) s->shelf->kind->remove_rest(s->shelf, org, remains);
+    log_warn("org.rest_removed", KV("org", org), KV("store", s->shelf->place),
+             KV("outcome", is_ok(keys) ? "ok" : err_detail()), KVI("remains", (int64_t)json_array_size(remains)));
+    return OK;
 }
 
 void delete_sweep(struct keyring *k) {
-    for (size_t i = 0; i < k->region_count; i++)
-        sweep_region(k, &k->regions[i]);
+    for (size_t i = 0; i < k->region_count; i++) {
+        struct sweep s = {.k = k, .shelf = k->regions[i].shelf};
+        if (is_err(s.shelf->kind->list_orgs(s.shelf, sweep_org, &s)))
+            log_warn("store.not_swept", KV("store", s.shelf->place), KV("reason", err_detail()));
+    }
 }

@@ -1,23 +1,12 @@
 #include "keyring/key_file.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/json.h"
 
-enum { FILE_MAX_BYTES = 64 * 1024, WRAPPED_MAX_BYTES = 6144, ID_HEX = 32 };
-
-static char *folder_of(const char *store, const char *org) {
-    return str_format("%s/%s/keys", store, org);
-}
-
-static bool is_hex_id(const char *s, size_t n) {
-    return n == ID_HEX && strspn(s, "0123456789abcdef") >= n;
-}
+enum { WRAPPED_MAX_BYTES = 6144 };
 
 static const char *context_name(enum registry_key_kind kind) {
     return kind == REGISTRY_BRANCH_KEY ? "lockset:branch" : "lockset:names";
@@ -26,7 +15,7 @@ static const char *context_name(enum registry_key_kind kind) {
 void key_file_print(const struct registry_wrapped_key *k, struct buf *out) {
     char when[CLOCK_ISO_BYTES];
     clock_format_iso(k->created_at_ms, when);
-    BUF_AUTO(wrapped, 2 * FILE_MAX_BYTES);
+    BUF_AUTO(wrapped, 2 * SHELF_TEXT_MAX_BYTES);
     base64_encode(buf_slice(&k->wrapped), &wrapped);
     JSON_AUTO(context);
     context = json_object();
@@ -98,19 +87,17 @@ struct result key_file_parse(struct slice text, const char *org, const char *reg
     FAIL(ERR_CORRUPT, "the wrapped key %.32s of %.32s is damaged: %.120s", id, org, why);
 }
 
-struct result key_file_read(const char *store, const char *org, const char *region, const char *id,
+struct result key_file_read(struct shelf *shelf, const char *org, const char *region, const char *id,
                             struct registry_wrapped_key *ret) {
-    CHECK(is_hex_id(id, strlen(id)), ERR_INVALID, "'%.40s' is no id of a key", id);
-    AUTO_FREE char *folder = folder_of(store, org);
-    AUTO_FREE char *path = str_format("%s/%s.json", folder, id);
-    BUF_AUTO(text, FILE_MAX_BYTES);
-    TRY(file_read(path, FILE_MAX_BYTES, &text));
+    CHECK(shelf_is_id(id, strlen(id)), ERR_INVALID, "'%.40s' is no id of a key", id);
+    BUF_AUTO(text, SHELF_TEXT_MAX_BYTES);
+    TRY(shelf->kind->read(shelf, org, id, &text));
     return key_file_parse(buf_slice(&text), org, region, id, ret);
 }
 
-struct result key_file_write(const char *store, const struct registry_wrapped_key *k) {
+struct result key_file_write(struct shelf *shelf, const struct registry_wrapped_key *k) {
     AUTO(registry_wrapped_key_done) struct registry_wrapped_key there = {0};
-    struct result read = key_file_read(store, k->org, k->region, k->id, &there);
+    struct result read = key_file_read(shelf, k->org, k->region, k->id, &there);
     if (is_ok(read)) {
         CHECK(slice_equal(buf_slice(&there.wrapped), buf_slice(&k->wrapped)), ERR_EXISTS,
               "the store holds another wrapped key with the id %.32s", k->id);
@@ -119,17 +106,10 @@ struct result key_file_write(const char *store, const struct registry_wrapped_ke
     CHECK(read.code != ERR_CORRUPT, ERR_EXISTS, "the store holds something else under the wrapped key's id %.32s",
           k->id);
     if (read.code != ERR_NOT_FOUND) return read;
-    AUTO_FREE char *folder = folder_of(store, k->org);
-    TRY(file_make_dirs(folder));
-    AUTO_FREE char *path = str_format("%s/%s.json", folder, k->id);
-    BUF_AUTO(text, FILE_MAX_BYTES);
+    BUF_AUTO(text, SHELF_TEXT_MAX_BYTES);
     key_file_print(k, &text);
     TRY(buf_check(&text));
-    TRY(file_write_atomic(path, buf_slice(&text), 0600));
-    /* The folders themselves may be new. */
-    AUTO_FREE char *above = str_format("%s/%s", store, k->org);
-    TRY(file_sync_dir(above));
-    return file_sync_dir(store);
+    return shelf->kind->write(shelf, k->org, k->kms_key_arn, k->id, buf_slice(&text));
 }
 
 static int by_age(const void *a, const void *b) {
@@ -138,35 +118,43 @@ static int by_age(const void *a, const void *b) {
     return strcmp(x->id, y->id);
 }
 
-static void close_dir(DIR **d) {
-    if (*d) closedir(*d);
+struct listing {
+    struct shelf *shelf;
+    const char *org, *region;
+    struct registry_wrapped_keys list;
+    size_t refused, capacity;
+};
+
+static struct result add(void *arg, const char *id) {
+    struct listing *l = arg;
+    struct registry_wrapped_key k;
+    struct result read = key_file_read(l->shelf, l->org, l->region, id, &k);
+    /* One that is damaged, or goes this moment, is not the end of the others; a place that doesn't answer is. */
+    if (read.code == ERR_NO_LEASE || read.code == ERR_UNREACHABLE || read.code == ERR_TIMEOUT ||
+        read.code == ERR_FORBIDDEN)
+        return read;
+    if (is_err(read)) {
+        l->refused++;
+        return OK;
+    }
+    if (l->list.count == l->capacity) {
+        l->capacity = l->capacity ? 2 * l->capacity : 8;
+        l->list.items = mem_resize(l->list.items, l->capacity * sizeof *l->list.items);
+    }
+    l->list.items[l->list.count++] = k;
+    return OK;
 }
 
-struct result key_file_list(const char *store, const char *org, const char *region, struct registry_wrapped_keys *ret,
+struct result key_file_list(struct shelf *shelf, const char *org, const char *region, struct registry_wrapped_keys *ret,
                             size_t *ret_refused) {
-    AUTO_FREE char *folder = folder_of(store, org);
-    AUTO(close_dir) DIR *d = opendir(folder);
-    if (!d && errno != ENOENT) return err_from_errno(errno, "the folder of wrapped keys %s", folder);
-    AUTO(registry_wrapped_keys_done) struct registry_wrapped_keys list = {0};
-    size_t refused = 0, capacity = 0;
-    for (struct dirent *e; d && (e = readdir(d));) {
-        size_t n = strlen(e->d_name);
-        if (n != ID_HEX + 5 || strcmp(e->d_name + ID_HEX, ".json") != 0 || !is_hex_id(e->d_name, ID_HEX)) continue;
-        AUTO_FREE char *id = str_ndup(e->d_name, ID_HEX);
-        struct registry_wrapped_key k;
-        if (is_err(key_file_read(store, org, region, id, &k))) {
-            refused++;
-            continue;
-        }
-        if (list.count == capacity) {
-            capacity = capacity ? 2 * capacity : 8;
-            list.items = mem_resize(list.items, capacity * sizeof *list.items);
-        }
-        list.items[list.count++] = k;
+    struct listing l = {.shelf = shelf, .org = org, .region = region};
+    struct result r = shelf->kind->list(shelf, org, add, &l);
+    if (is_err(r)) {
+        registry_wrapped_keys_done(&l.list);
+        return r;
     }
-    if (list.count > 1) qsort(list.items, list.count, sizeof *list.items, by_age);
-    *ret = list;
-    list = (struct registry_wrapped_keys){0};
-    *ret_refused = refused;
+    if (l.list.count > 1) qsort(l.list.items, l.list.count, sizeof *l.list.items, by_age);
+    *ret = l.list;
+    *ret_refused = l.refused;
     return OK;
 }

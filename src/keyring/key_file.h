@@ -7,17 +7,18 @@
 #ifndef LOCKSET_KEYRING_KEY_FILE_H
 #define LOCKSET_KEYRING_KEY_FILE_H
 
+#include "keyring/shelf.h"
 #include "registry/registry.h"
 
-/* store: the region's folder. Writes and syncs it; a file of the same content is left as it is. EXISTS when there is a
- * file of another content, IO, NO_SPACE. */
-struct result key_file_write(const char *store, const struct registry_wrapped_key *k);
+/* Writes it durably; the same content again changes nothing. EXISTS when there is another content, and what the shelf
+ * fails with. */
+struct result key_file_write(struct shelf *shelf, const struct registry_wrapped_key *k);
 /* NOT_FOUND; CORRUPT when it is not the file of this key, organization and region. `active` is left false. The caller
  * calls registry_wrapped_key_done. */
-struct result key_file_read(const char *store, const char *org, const char *region, const char *id,
+struct result key_file_read(struct shelf *shelf, const char *org, const char *region, const char *id,
                             struct registry_wrapped_key *ret);
-/* All of an organization's, oldest first; files that are no keys of it are left out and counted. No folder: none. */
-struct result key_file_list(const char *store, const char *org, const char *region, struct registry_wrapped_keys *ret,
+/* All of an organization's, oldest first; files that are no keys of it are left out and counted. */
+struct result key_file_list(struct shelf *shelf, const char *org, const char *region, struct registry_wrapped_keys *ret,
                             size_t *ret_refused);
 
 /* The JSON itself, and back: pure. */

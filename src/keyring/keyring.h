@@ -19,7 +19,8 @@ struct api_call {
 };
 
 struct region {
-    const char *name, *store, *service_key_arn; /* the config's */
+    const char *name, *service_key_arn; /* the config's */
+    struct shelf *shelf;
     struct kms_client *kms;
     struct meter *meter;
     struct pool *pool; /* of its own: a KMS that hangs holds up no other region */

@@ -26,13 +26,12 @@ static struct result open_regions(struct keyring *k, struct http_pool *http) {
             .pool = http,
         };
         r->name = from->name;
-        r->store = from->store_path;
         r->service_key_arn = from->service_key_arn;
-        TRY(file_make_dirs(r->store));
+        TRY(shelf_open_folder(from->store_path, &r->shelf));
         TRY(kms_client_new(&options, &r->kms));
         r->meter = mem_alloc(sizeof *r->meter); /* zeroed; lives as long as the process */
         r->pool = pool_new(k->finished, KMS_THREADS);
-        log_info("region", KV("region", r->name), KV("kms", kms_client_endpoint(r->kms)));
+        log_info("region", KV("region", r->name), KV("kms", kms_client_endpoint(r->kms)), KV("store", r->shelf->place));
     }
     return OK;
 }

@@ -122,7 +122,7 @@ struct result ring_generate(const struct ring_place *p, enum registry_key_kind k
 struct result ring_new_branch(const struct ring_place *p, struct registry_wrapped_key *ret, struct verdict *verdict) {
     AUTO(registry_wrapped_key_done) struct registry_wrapped_key k = {0};
     TRY(ring_generate(p, REGISTRY_BRANCH_KEY, &k, verdict));
-    TRY(key_file_write(p->store, &k));
+    TRY(key_file_write(p->shelf, &k));
     TRY(registry_add_wrapped_key(p->registry, &k));
     *ret = k;
     k = (struct registry_wrapped_key){0};
@@ -165,7 +165,7 @@ struct result ring_unwrap_id(const struct ring_place *p, const uint8_t id[static
     BUF_AUTO(hex, 64);
     hex_encode(slice_make(id, ID_BYTES), &hex);
     AUTO(registry_wrapped_key_done) struct registry_wrapped_key k = {0};
-    struct result found = key_file_read(p->store, p->org, p->region, buf_str(&hex), &k);
+    struct result found = key_file_read(p->shelf, p->org, p->region, buf_str(&hex), &k);
     if (is_err(found)) TRY(find_in_registry(p, buf_str(&hex), &k));
     CHECK(k.kind == REGISTRY_BRANCH_KEY, ERR_NOT_FOUND, "%.32s is no branch key", k.id);
     return ring_unwrap(p, &k, ret, verdict);
@@ -197,11 +197,11 @@ struct result ring_load(const struct ring_place *p, struct ring *ret, size_t *re
     AUTO(registry_wrapped_keys_done) struct registry_wrapped_keys stored = {0};
     size_t healed = 0, refused = 0;
     TRY(registry_list_wrapped_keys(p->registry, p->org, p->region, &known));
-    TRY(key_file_list(p->store, p->org, p->region, &stored, &refused));
+    TRY(key_file_list(p->shelf, p->org, p->region, &stored, &refused));
     for (size_t i = 0; i < known.count; i++) {
         if (by_id(&stored, known.items[i].id)) continue;
         /* A damaged file is not overwritten: someone should look at it, and the registry's copy does. */
-        if (is_ok(key_file_write(p->store, &known.items[i]))) healed++;
+        if (is_ok(key_file_write(p->shelf, &known.items[i]))) healed++;
     }
     for (size_t i = 0; i < stored.count; i++) {
         if (by_id(&known, stored.items[i].id)) continue;

@@ -10,13 +10,14 @@
 #include "aws/kms_client.h"
 #include "keyring/checks.h"
 #include "keyring/meter.h"
+#include "keyring/shelf.h"
 #include "ledger/ledger.h"
 #include "registry/registry.h"
 
 /* Where a unit's keys live. Borrowed strings that outlive every call. */
 struct ring_place {
     const char *org, *region, *kms_key_arn;
-    const char *store; /* the region's store folder */
+    struct shelf *shelf; /* the region's */
     struct kms_client *kms;
     struct meter *meter;   /* the region's; NULL: none */
     struct ledger *ledger; /* the unit's: every call is written there; NULL: none */

@@ -43,7 +43,7 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
     u->place = (struct ring_place){.org = u->org,
                                    .region = region->name,
                                    .kms_key_arn = u->kms_key_arn,
-                                   .store = region->store,
+                                   .shelf = region->shelf,
                                    .kms = region->kms,
                                    .meter = region->meter,
                                    .ledger = ledgers_get(k->ledgers, region->name, u->org),

@@ -13,13 +13,15 @@
 #define ARN "arn:aws:kms:us-west-2:111122223333:key/mrk-0123456789abcdef0123456789abcdef"
 
 static char folder[64];
+static struct shelf *shelf;
 
 static int make_folder(void **state) {
     snprintf(folder, sizeof folder, "/tmp/lockset-key-file-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    return mkdtemp(folder) && is_ok(shelf_open_folder(folder, &shelf)) ? 0 : -1;
 }
 
 static int remove_folder(void **state) {
+    shelf = shelf_free(shelf);
     return is_ok(file_remove_tree(folder)) ? 0 : -1;
 }
 
@@ -55,9 +57,9 @@ static void what_is_written_is_read(void **state) {
         AUTO_FREE char *id = str_format("%c%s", 'a' + (int)i, ID + 1);
         AUTO(registry_wrapped_key_done) struct registry_wrapped_key k = key_of(id, kinds[i], 1795492364123, "wrapped");
         AUTO(registry_wrapped_key_done) struct registry_wrapped_key back = {0};
-        ASSERT_ERR(NOT_FOUND, key_file_read(folder, "oacme", "us-west-2", id, &back));
-        ASSERT_OK(key_file_write(folder, &k));
-        ASSERT_OK(key_file_read(folder, "oacme", "us-west-2", id, &back));
+        ASSERT_ERR(NOT_FOUND, key_file_read(shelf, "oacme", "us-west-2", id, &back));
+        ASSERT_OK(key_file_write(shelf, &k));
+        ASSERT_OK(key_file_read(shelf, "oacme", "us-west-2", id, &back));
         assert_same(&k, &back);
         assert_false(back.active);
         AUTO_FREE char *path = str_format("%s/oacme/keys/%s.json", folder, id);
@@ -70,23 +72,26 @@ static void what_is_written_is_read(void **state) {
 static void the_same_again_is_no_change_and_another_is_refused(void **state) {
     AUTO(registry_wrapped_key_done) struct registry_wrapped_key k = key_of(ID, REGISTRY_BRANCH_KEY, 1, "wrapped");
     AUTO(registry_wrapped_key_done) struct registry_wrapped_key other = key_of(ID, REGISTRY_BRANCH_KEY, 1, "another");
-    ASSERT_OK(key_file_write(folder, &k));
+    ASSERT_OK(key_file_write(shelf, &k));
     AUTO_FREE char *path = str_format("%s/oacme/keys/%s.json", folder, ID);
     struct stat before, after;
     assert_int_equal(stat(path, &before), 0);
-    ASSERT_OK(key_file_write(folder, &k));
-    ASSERT_ERR(EXISTS, key_file_write(folder, &other));
+    ASSERT_OK(key_file_write(shelf, &k));
+    ASSERT_ERR(EXISTS, key_file_write(shelf, &other));
     assert_int_equal(stat(path, &after), 0);
     assert_int_equal(before.st_ino, after.st_ino);
     ASSERT_OK(file_write_atomic(path, slice_str("not one of ours"), 0600));
-    ASSERT_ERR(EXISTS, key_file_write(folder, &k));
+    ASSERT_ERR(EXISTS, key_file_write(shelf, &k));
 }
 
 static void a_folder_that_cannot_be_made_is_told_as_such(void **state) {
     AUTO_FREE char *file = str_format("%s/file", folder);
+    AUTO(shelf_free_auto) struct shelf *there = NULL;
+    ASSERT_OK(shelf_open_folder(file, &there));
+    assert_int_equal(rmdir(file), 0);
     ASSERT_OK(file_write_atomic(file, slice_str("x"), 0600));
     AUTO(registry_wrapped_key_done) struct registry_wrapped_key k = key_of(ID, REGISTRY_BRANCH_KEY, 1, "wrapped");
-    ASSERT_ERR(IO, key_file_write(file, &k));
+    ASSERT_ERR(IO, key_file_write(there, &k));
 }
 
 static void only_ids_are_names_of_files(void **state) {
@@ -94,27 +99,27 @@ static void only_ids_are_names_of_files(void **state) {
     static const char *const bad[] = {
         "", "..", "../../x", "0123456789ABCDEF0123456789abcdef", ID "0", "0123456789abcdef0123456789abcde/"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        ASSERT_ERR(INVALID, key_file_read(folder, "oacme", "us-west-2", bad[i], &k));
+        ASSERT_ERR(INVALID, key_file_read(shelf, "oacme", "us-west-2", bad[i], &k));
 }
 
 static void a_list_is_by_age_and_counts_what_it_leaves_out(void **state) {
     AUTO(registry_wrapped_keys_done) struct registry_wrapped_keys list = {0};
     size_t refused = 9;
-    ASSERT_OK(key_file_list(folder, "oacme", "us-west-2", &list, &refused));
+    ASSERT_OK(key_file_list(shelf, "oacme", "us-west-2", &list, &refused));
     assert_int_equal(list.count, 0);
     assert_int_equal(refused, 0);
     for (int i = 0; i < 20; i++) {
         AUTO_FREE char *id = str_format("%02x%s", i, ID + 2);
         AUTO(registry_wrapped_key_done)
         struct registry_wrapped_key k = key_of(id, REGISTRY_BRANCH_KEY, 1000 - 10 * (i / 2), "wrapped");
-        ASSERT_OK(key_file_write(folder, &k));
+        ASSERT_OK(key_file_write(shelf, &k));
     }
     static const char *const strangers[] = {"ff23456789abcdef0123456789abcdef.json", "README", "x.json", "~.json"};
     for (size_t i = 0; i < ARRAY_LEN(strangers); i++) {
         AUTO_FREE char *path = str_format("%s/oacme/keys/%s", folder, strangers[i]);
         ASSERT_OK(file_write_atomic(path, slice_str("{}"), 0600));
     }
-    ASSERT_OK(key_file_list(folder, "oacme", "us-west-2", &list, &refused));
+    ASSERT_OK(key_file_list(shelf, "oacme", "us-west-2", &list, &refused));
     assert_int_equal(list.count, 20);
     assert_int_equal(refused, 1); /* the one that has a key's name and isn't one */
     for (size_t i = 1; i < list.count; i++) {
