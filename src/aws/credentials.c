@@ -14,6 +14,17 @@ void credentials_done(struct credentials *c) {
     *c = (struct credentials){0};
 }
 
+struct result credentials_copy(const struct credentials *c, struct credentials *ret) {
+    CREDENTIALS_AUTO(copy);
+    TRY(secret_from(c->secret_key.data, c->secret_key.len, &copy.secret_key));
+    if (c->session_token.len) TRY(secret_from(c->session_token.data, c->session_token.len, &copy.session_token));
+    copy.access_key_id = str_dup(c->access_key_id);
+    copy.expires_unix_ms = c->expires_unix_ms;
+    *ret = copy;
+    copy = (struct credentials){0};
+    return OK;
+}
+
 static struct result check_access_key_id(struct slice id, const char *where) {
     CHECK(id.len > 0 && id.len <= 128, ERR_INVALID, "%s: an access key id has 1 to 128 characters", where);
     for (size_t i = 0; i < id.len; i++)

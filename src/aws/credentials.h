@@ -10,9 +10,12 @@ struct credentials {
     char *access_key_id;
     struct secret secret_key;
     struct secret session_token; /* len 0: none */
+    int64_t expires_unix_ms;     /* 0: never */
 };
 void credentials_done(struct credentials *c); /* accepts zeroed; leaves it zeroed */
 #define CREDENTIALS_AUTO(name) AUTO(credentials_done) struct credentials name = {0}
+/* IO when the secure heap is exhausted. */
+struct result credentials_copy(const struct credentials *c, struct credentials *ret);
 
 /* Where to look. Zeroed: environment first, then the file of AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials. With
  * file or profile set only a file is read, never the variables with keys. Borrowed strings. */
