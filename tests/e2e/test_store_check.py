@@ -1,0 +1,81 @@
+"""`lockset store check` on folders: each thing a store needs is tried and told, and nothing is left behind."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from lockset_dev import LOCKSET
+
+
+def check(*args):
+    done = subprocess.run([str(LOCKSET), "store", "check", *map(str, args)], capture_output=True, text=True, timeout=60,
+                          stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def settings(folder, regions):
+    file = folder / "lockset.yaml"
+    file.write_text(json.dumps({"data": str(folder / "data"), "regions": regions}))
+    return file
+
+
+def everything_in(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def test_a_sound_folder_passes_and_stays_as_it_was(tmp_path):
+    store = tmp_path / "west"
+    store.mkdir(mode=0o700)
+    (store / "o0123").mkdir()
+    file = settings(tmp_path, [{"name": "us-west-2", "store": {"path": str(store)}}, {"name": "us-east-1"}])
+    before = everything_in(tmp_path)
+    code, out, err = check("--config", file)
+    assert code == 0 and err == "", err
+    assert "FAIL" not in out and out.count("  ok ") == 20, out
+    assert everything_in(tmp_path) == before  # not even the folders of the second, which are not there yet
+    code, out, err = check("--config", file, "--region", "us-east-1", "--json")
+    [region] = json.loads(out)
+    assert code == 0 and region["ok"] is True and region["region"] == "us-east-1" and region["kind"] == "file"
+    assert [c["check"] for c in region["checks"]] == [
+        "folder", "only its owner writes", "write and sync", "read back", "hard links", "rename", "long names", "locks",
+        "free space", "remove"]
+
+
+def test_what_is_wrong_is_told_with_what_to_do(tmp_path):
+    in_the_way, open_to_all = tmp_path / "file", tmp_path / "open"
+    in_the_way.write_text("x")
+    open_to_all.mkdir()
+    os.chmod(open_to_all, 0o777)
+    file = settings(tmp_path, [{"name": "a", "store": {"path": str(in_the_way / "store")}},
+                               {"name": "b", "store": {"path": str(open_to_all)}}])
+    before = everything_in(tmp_path)
+    code, out, err = check("--config", file, "--json")
+    assert code == 1 and "2 of 11 checks failed" in err, err
+    a, b = json.loads(out)
+    assert a["ok"] is False and b["ok"] is False
+    [folder] = a["checks"]
+    assert folder["ok"] is False and str(in_the_way) in folder["detail"] and "mkdir" in folder["mend"]
+    [wide] = [c for c in b["checks"] if not c["ok"]]
+    assert wide["check"] == "only its owner writes" and "chmod go-w" in wide["mend"]
+    assert everything_in(tmp_path) == before
+
+
+@pytest.mark.skipif(not os.path.ismount("/proc"), reason="needs /proc")
+def test_a_folder_that_can_not_be_written_fails(tmp_path):
+    code, out, _ = check("--config", settings(tmp_path, [{"name": "a", "store": {"path": "/proc/self"}}]))
+    assert code == 1 and "FAIL  write and sync" in out, out
+
+
+@pytest.mark.parametrize("args,message", [
+    (["--region", "x"], "no node was started"),
+    (["--config", "{file}", "--region", "eu-west-1"], "no region eu-west-1"),
+    (["--config", "{file}", "--data", "d"], "not both"),
+    (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
+    (["--cfg", "x"], "--cfg"),
+])
+def test_wrong_usage(tmp_path, monkeypatch, args, message):
+    monkeypatch.chdir(tmp_path)
+    file = settings(tmp_path, [{"name": "a"}])
+    code, out, err = check(*[a.replace("{file}", str(file)) for a in args])
+    assert code == (1 if "nowhere" in message else 2) and message in err and out == "", (code, err)
