@@ -14,6 +14,7 @@ struct kmsd_call {
     const char *operation; /* "Encrypt"; what policies are asked for, so ReEncrypt sets it to each of its two in turn */
     const struct kmsd_account *caller;
     const char *source_ip, *user_agent; /* NULL: not known */
+    const char *request_id;             /* of the answer; NULL: it has none */
     const json_t *input;
     const char *grant_id; /* RetireGrant: which one */
     int64_t now_ms;

@@ -18,6 +18,7 @@ static const struct kmsd_operation served[] = {
     {"GenerateDataKey", kmsd_generate_data_key},
     {"GenerateDataKeyWithoutPlaintext", kmsd_generate_data_key_without_plaintext},
     {"GenerateRandom", kmsd_generate_random},
+    {"GetKeyLastUsage", kmsd_get_key_last_usage},
     {"GetKeyPolicy", kmsd_get_key_policy},
     {"GetKeyRotationStatus", kmsd_get_key_rotation_status},
     {"ListAliases", kmsd_list_aliases},

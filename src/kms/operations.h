@@ -49,5 +49,6 @@ struct result kmsd_list_grants(struct kmsd_call *c);
 struct result kmsd_list_retirable_grants(struct kmsd_call *c);
 struct result kmsd_retire_grant(struct kmsd_call *c);
 struct result kmsd_revoke_grant(struct kmsd_call *c);
+struct result kmsd_get_key_last_usage(struct kmsd_call *c);
 
 #endif

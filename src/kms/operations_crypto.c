@@ -92,7 +92,7 @@ struct result kmsd_encrypt(struct kmsd_call *c) {
     TRY(kmsd_check_dry_run(c));
     TRY(kmsd_seal(c, k, &context, buf_slice(&plaintext)));
     json_object_set_new(c->output, "EncryptionAlgorithm", json_string("SYMMETRIC_DEFAULT"));
-    return OK;
+    return kmsd_note_use(c, k, c->operation);
 }
 
 struct result kmsd_read_modifiers(struct kmsd_call *c, bool *ret_ignore_ciphertext) {
@@ -150,7 +150,7 @@ static struct result answer_plaintext(struct kmsd_call *c, const struct kmsd_key
     c->output = json_pack("{s:s, s:s, s:s}", "KeyId", k->arn, "EncryptionAlgorithm", "SYMMETRIC_DEFAULT",
                           "KeyMaterialId", m->id);
     kmsd_set_bytes(c->output, "Plaintext", buf_slice(&plaintext));
-    return OK;
+    return kmsd_note_use(c, k, c->operation);
 }
 
 struct result kmsd_decrypt(struct kmsd_call *c) {
@@ -214,7 +214,7 @@ static struct result generate(struct kmsd_call *c, bool with_plaintext) {
     TRY(kmsd_seal(c, k, &context, secret_view(&data_key)));
     if (with_plaintext) kmsd_set_bytes(c->output, "Plaintext", secret_view(&data_key));
     json_object_set_new(c->output, "KeyMaterialId", json_string(kmsd_key_current(k)->id));
-    return OK;
+    return kmsd_note_use(c, k, c->operation);
 }
 
 struct result kmsd_generate_data_key(struct kmsd_call *c) {

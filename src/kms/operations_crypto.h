@@ -28,6 +28,8 @@ struct result kmsd_open(struct kmsd_call *c, const struct kmsd_key *k, const str
 /* Seals under the key's current material and puts CiphertextBlob and KeyId into the answer. */
 struct result kmsd_seal(struct kmsd_call *c, const struct kmsd_key *k, const struct kmsd_context *context,
                         struct slice plaintext);
+/* Records that the key was used with success; the operation by the name that GetKeyLastUsage has for it. */
+struct result kmsd_note_use(struct kmsd_call *c, const struct kmsd_key *k, const char *operation);
 void kmsd_set_bytes(json_t *object, const char *name, struct slice bytes);
 
 #endif

@@ -63,7 +63,8 @@ struct result kmsd_re_encrypt(struct kmsd_call *c) {
     json_object_set_new(c->output, "DestinationKeyMaterialId", json_string(kmsd_key_current(to)->id));
     json_object_set_new(c->output, "SourceEncryptionAlgorithm", json_string("SYMMETRIC_DEFAULT"));
     json_object_set_new(c->output, "DestinationEncryptionAlgorithm", json_string("SYMMETRIC_DEFAULT"));
-    return OK;
+    TRY(kmsd_note_use(c, from, "ReEncrypt"));
+    return kmsd_note_use(c, to, "ReEncrypt");
 }
 
 struct result kmsd_generate_random(struct kmsd_call *c) {

@@ -59,6 +59,7 @@ int kmsd_service_call_from(struct kmsd_service *s, const struct kmsd_origin *ori
                           .caller = caller,
                           .source_ip = origin->source_ip,
                           .user_agent = origin->user_agent,
+                          .request_id = origin->request_id,
                           .now_ms = now_ms};
     const struct kmsd_operation *known = kmsd_operation_find(operation);
     struct result r;
@@ -84,12 +85,21 @@ int kmsd_service_call(struct kmsd_service *s, const struct kmsd_account *caller,
 
 /* --- HTTP. --- */
 
-static void answer(struct http_request *r, int status, struct slice body) {
-    char id[REQUEST_ID_BYTES] = "";
-    result_ignore(kmsd_key_id_new(false, id)); // a UUID; without random bytes the answer goes without one
+static void answer_as(struct http_request *r, const char *id, int status, struct slice body) {
     const struct http_field fields[] = {
         {"Content-Type", "application/x-amz-json-1.1"}, {"x-amzn-RequestId", id}, {NULL, NULL}};
     http_answer(r, status, fields, body);
+}
+
+static void new_request_id(char ret[static REQUEST_ID_BYTES]) {
+    ret[0] = '\0';
+    result_ignore(kmsd_key_id_new(false, ret)); // a UUID; without random bytes the answer goes without one
+}
+
+static void answer(struct http_request *r, int status, struct slice body) {
+    char id[REQUEST_ID_BYTES];
+    new_request_id(id);
+    answer_as(r, id, status, body);
 }
 
 __attribute__((format(printf, 3, 4))) static void answer_refusal(struct http_request *r, enum kmsd_error error,
@@ -225,10 +235,11 @@ static void finish(void *context, struct http_request *r) {
     if (caller == NULL || kmsd_faults_apply(s->faults, r, operation)) return;
     AUTO(buf_done) struct buf body;
     buf_init_wiping(&body, ANSWER_MAX_BYTES);
-    char source_ip[INET6_ADDRSTRLEN];
-    struct kmsd_origin origin = {read_peer(r, source_ip) ? source_ip : NULL, http_header(r, "User-Agent")};
+    char source_ip[INET6_ADDRSTRLEN], id[REQUEST_ID_BYTES];
+    new_request_id(id);
+    struct kmsd_origin origin = {read_peer(r, source_ip) ? source_ip : NULL, http_header(r, "User-Agent"), id};
     int status = kmsd_service_call_from(s, &origin, caller, operation, http_body(r), now_ms, &body);
-    answer(r, status, buf_slice(&body));
+    answer_as(r, id, status, buf_slice(&body));
 }
 
 static void begin(void *context, struct http_request *r) {}

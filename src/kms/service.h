@@ -21,9 +21,9 @@ struct kmsd_service {
 /* The handler and the callbacks for a server whose context is a struct kmsd_service. */
 void kmsd_service_options(struct kmsd_service *s, struct http_server_options *options);
 
-/* Where a call comes from; NULL: not known. */
+/* Where a call comes from, and which request it is; NULL: not known. */
 struct kmsd_origin {
-    const char *source_ip, *user_agent;
+    const char *source_ip, *user_agent, *request_id;
 };
 
 /* One call without HTTP: who calls, the operation's name, the body; status and answer. The core that the server and

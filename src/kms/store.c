@@ -11,6 +11,7 @@
 struct kmsd_store {
     struct kmsd_files files;
     struct kmsd_aliases *aliases;
+    struct kmsd_usage *usage;
     int64_t day_ms;
     pthread_mutex_t changing;    /* held while a key of this region is changed or read from its files */
     pthread_rwlock_t table_lock; /* guards the table; never held during I/O */
@@ -370,6 +371,7 @@ static struct result delete_key(struct kmsd_store *s, const char *id, int64_t no
     TRY(kmsd_aliases_forget_key(s->aliases, id));
     TRY(kmsd_files_remove_own(&s->files, id));
     table_remove(s, id);
+    kmsd_usage_forget(s->usage, id);
     log_info("key.deleted", KV("key", k->arn));
     return OK;
 }
@@ -433,9 +435,14 @@ static void sweep_rotations(struct kmsd_store *s, int64_t now_ms) {
     }
 }
 
+static void save_usage(struct kmsd_store *s) {
+    if (is_err(kmsd_usage_save(s->usage))) log_error("usage.save_failed", KV("why", err_detail()));
+}
+
 void kmsd_store_sweep(struct kmsd_store *s, int64_t now_ms) {
     sweep_deletions(s, now_ms);
     sweep_rotations(s, now_ms);
+    save_usage(s);
 }
 
 /* --- Material, opening, closing. --- */
@@ -486,9 +493,11 @@ struct result kmsd_store_open(const struct kmsd_store_options *options, struct k
     pthread_mutex_init(&s->changing, NULL);
     pthread_rwlock_init(&s->table_lock, NULL);
     struct result r = kmsd_aliases_open(s->files.data_dir, &s->aliases);
+    if (is_ok(r)) r = kmsd_usage_open(s->files.data_dir, clock_unix_ms(), &s->usage);
     if (is_ok(r)) r = kmsd_files_each(&s->files, false, load_own, s);
     if (is_ok(r)) r = kmsd_files_each(&s->files, true, load_shared, s);
     if (is_err(r)) {
+        s->usage = kmsd_usage_close(s->usage); // unsaved: what is refused leaves no trace
         kmsd_store_close(s);
         return r;
     }
@@ -501,6 +510,8 @@ struct kmsd_store *kmsd_store_close(struct kmsd_store *s) {
     for (size_t i = 0; i < s->count; i++)
         kmsd_key_unref(s->keys[i]);
     mem_free(s->keys);
+    if (s->usage != NULL) save_usage(s);
+    kmsd_usage_close(s->usage);
     kmsd_aliases_close(s->aliases);
     kmsd_files_done(&s->files);
     pthread_mutex_destroy(&s->changing);
@@ -519,4 +530,8 @@ const char *kmsd_store_region(const struct kmsd_store *s) {
 
 struct kmsd_aliases *kmsd_store_aliases(struct kmsd_store *s) {
     return s->aliases;
+}
+
+struct kmsd_usage *kmsd_store_usage(struct kmsd_store *s) {
+    return s->usage;
 }

@@ -3,6 +3,7 @@
  *
  *     DATA/keys/ID.json      a single-Region key, or what this region decided about a Multi-Region key
  *     DATA/aliases.json      the aliases of this region
+ *     DATA/usage.json       when each key was last used; the one file that follows within a second or so
  *     DATA/region, lock      which region the folder belongs to; held by the process that serves it
  *     SHARED/keys/ID.json    a Multi-Region key's family: material, primary, regions and how the key began in each
  *     SHARED/root.id, lock   which root key all of it is wrapped under; held while SHARED is changed
@@ -15,6 +16,7 @@
 
 #include "kms/aliases.h"
 #include "kms/key.h"
+#include "kms/usage.h"
 
 struct kmsd_store;
 
@@ -33,6 +35,7 @@ struct result kmsd_store_open(const struct kmsd_store_options *options, struct k
 struct kmsd_store *kmsd_store_close(struct kmsd_store *s); /* accepts NULL; no call may be running */
 int64_t kmsd_store_day_ms(const struct kmsd_store *s);
 struct kmsd_aliases *kmsd_store_aliases(struct kmsd_store *s);
+struct kmsd_usage *kmsd_store_usage(struct kmsd_store *s);
 const char *kmsd_store_region(const struct kmsd_store *s);
 
 /* The key as it is now. NOT_FOUND also when its deletion date has passed. The caller unrefs *ret. */
@@ -73,7 +76,8 @@ struct kmsd_key_id {
 struct result kmsd_store_list(struct kmsd_store *s, const char *account, const char *after, size_t max, int64_t now_ms,
                               struct kmsd_key_id **ret_ids, size_t *ret_count, bool *ret_more);
 
-/* Removes the keys whose deletion date has passed, their material with them, and rotates those whose time has come.
+/* Removes the keys whose deletion date has passed, their material with them, rotates those whose time has come, and
+ * writes down which were used.
  * Call it every second or so. */
 void kmsd_store_sweep(struct kmsd_store *s, int64_t now_ms);
 

@@ -44,6 +44,7 @@ TABLE = {
     "DisableKeyRotation":              (OK, D,  S,  S,  S,  OK),
     "RotateKeyOnDemand":               (OK, D,  S,  S,  S,  OK),
     "GetKeyRotationStatus":            (OK, OK, OK, OK, OK, OK),
+    "GetKeyLastUsage":                 (OK, OK, OK, OK, OK, OK),
     "ListKeyRotations":                (OK, OK, OK, OK, OK, OK),
     "ReplicateKey":                    (OK, D,  S,  S,  S,  S),
     "UpdatePrimaryRegion":             (OK, D,  S,  S,  S,  OK),

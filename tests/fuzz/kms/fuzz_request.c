@@ -50,6 +50,7 @@ static const char *const operations[] = {
     "UpdateAlias",
     "UpdateKeyDescription",
     "UpdatePrimaryRegion",
+    "GetKeyLastUsage",
 };
 enum { KEYS_PER_STORE = 200 };
 static const int64_t now = 1764000000000;
