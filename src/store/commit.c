@@ -129,8 +129,12 @@ static void folders_prune(struct store *s, struct slice prefix, struct name_plac
         name[n] = '\0';
         place->dir.len = cut > 0 ? cut - 1 : 0;
         FD_AUTO(above) = -1;
-        if (is_err(level_open_dir(s->names_fd, place, &above)) || unlinkat(above, name, AT_REMOVEDIR) != 0) {
+        struct result r = level_open_dir(s->names_fd, place, &above);
+        bool is_gone = r.code == ERR_NOT_FOUND;
+        if (is_ok(r)) is_gone = unlinkat(above, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
+        if (!is_gone) {
             /* Not empty, the usual end. The place goes back to it. */
+            if (is_err(r) || (errno != ENOTEMPTY && errno != EEXIST)) s->is_unsettled = true;
             if (cut > 0) buf_append_byte(&place->dir, '/');
             buf_append_str(&place->dir, name);
             return;
@@ -157,6 +161,7 @@ struct attempt {
     char temporary[STORE_PATH_BYTES]; /* the sealed record in tmp/; "" once it is gone from there */
     int dir;                          /* the folder it is in */
     bool created;                     /* folders were made for it */
+    bool withdrawn;                   /* it was in the folder, and its bodies are cared for */
     size_t sync_from;                 /* of store_sync_folder */
 };
 
@@ -191,6 +196,7 @@ static struct result prepare(struct store *s, struct record *record, const struc
 static void attempt_undo(struct store *s, struct attempt *a) {
     if (a->temporary[0]) unlinkat(s->tmp_fd, a->temporary, 0);
     a->temporary[0] = '\0';
+    if (a->withdrawn) return;
     store_lock(s);
     bodies_remove(s, a->tag);
     store_unlock(s);
@@ -202,7 +208,9 @@ static struct result rename_in(struct store *s, struct attempt *a) {
     if (is_ok(r) && renameat(s->tmp_fd, a->temporary, a->dir, a->file) != 0)
         r = err_from_errno(errno, "renaming a record into place");
     if (is_err(r)) {
+        AUTO_FREE char *detail = str_dup(err_detail());
         folders_prune(s, a->spot.prefix, &a->spot.place);
+        err_note("%s", detail);
         return r;
     }
     a->temporary[0] = '\0';
@@ -248,8 +256,9 @@ static struct result publish_locked(struct store *s, struct attempt *a, const st
     TRY(rename_in(s, a));
     /* Folders that others made for themselves may be ours as well, and are not synced yet. */
     if (s->creating > 0 && s->creating_from < a->sync_from) a->sync_from = s->creating_from;
+    if (s->is_unsettled) a->sync_from = 0;
+    if (a->created || s->is_unsettled) levels_appeared(s, a->spot.prefix);
     if (a->created) {
-        levels_appeared(s, a->spot.prefix);
         s->creating++;
         s->creating_from = a->sync_from;
     }
@@ -270,10 +279,13 @@ static void drop_stale(struct store *s, struct attempt *a, struct level *level) 
     }
 }
 
-/* The new version may or may not be on the disk: out with it, and see what is there. */
+/* The new version may or may not be on the disk: out with it, and see what is there. Its bodies stay for the next open
+ * to sweep if the record may come back, which would count as the object. */
 static void withdraw(struct store *s, struct attempt *a, struct level *level) {
-    unlinkat(a->dir, a->file, 0);
-    bodies_remove(s, a->tag);
+    bool is_out = unlinkat(a->dir, a->file, 0) == 0 || errno == ENOENT;
+    if (is_out && fsync(a->dir) == 0) bodies_remove(s, a->tag);
+    a->withdrawn = true;
+    if (a->created) s->is_unsettled = true;
     result_ignore(level_reload(&s->levels, level)); /* marks it unsure when it fails */
     if (level->count == 0) folders_prune(s, a->spot.prefix, &a->spot.place);
 }

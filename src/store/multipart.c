@@ -509,23 +509,47 @@ struct result store_upload_complete(struct store *s, const struct store_complete
 
 /* ---- Abort and lists ---- */
 
-static struct result abort_locked(struct store *s, const char *id, const char *key, uint64_t token) {
+/* Takes the upload out of the list. */
+static struct result abort_locked(struct store *s, const char *id, const char *key, uint64_t token,
+                                  struct upload **ret) {
     struct upload *u;
     TRY(upload_find(s, id, key, &u));
     CHECK(!u->is_closing, ERR_CONFLICT, "the upload is being completed");
     TRY(store_may_commit(s, token));
     upload_unlink(s, u);
-    upload_free(u);
+    *ret = u;
     return OK;
+}
+
+/* It could not be removed: it is an upload still, with the parts that are there, and may be aborted once more. */
+static void abort_failed(struct store *s, struct upload *u) {
+    char path[STORE_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/upload", u->id);
+    if (faccessat(s->uploads_fd, path, F_OK, 0) != 0 && errno == ENOENT) {
+        upload_free(u);
+        return;
+    }
+    store_lock(s);
+    u->next = s->uploads;
+    s->uploads = u;
+    result_ignore(upload_read_parts(s, u, false)); /* a part less is noticed when completing */
+    store_unlock(s);
 }
 
 struct result store_upload_abort(struct store *s, const char *upload_id, const char *key, uint64_t token) {
     TRY(lease_check(s->lease));
+    AUTO(upload_free_auto) struct upload *u = NULL;
     store_lock(s);
-    struct result r = abort_locked(s, upload_id, key, token);
+    struct result r = abort_locked(s, upload_id, key, token, &u);
     store_unlock(s);
     TRY(r);
-    TRY(store_remove_upload_folder(s->uploads_fd, upload_id));
+    r = store_remove_upload_folder(s->uploads_fd, upload_id);
+    if (is_err(r)) {
+        AUTO_FREE char *detail = str_dup(err_detail());
+        abort_failed(s, TAKE(u));
+        err_note("%s", detail);
+        return r;
+    }
     if (fsync(s->uploads_fd) != 0) return err_from_errno(errno, "syncing the folder of uploads");
     return OK;
 }

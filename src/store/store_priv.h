@@ -58,6 +58,7 @@ struct store {
     uint64_t last_sequence;
     unsigned creating;    /* writes under way that made folders and have not synced them yet */
     size_t creating_from; /* the lowest sync_from of those */
+    bool is_unsettled;    /* the disk failed: folders may be there that no level knows of and that were never synced */
     struct store_pin *pins;
     struct upload *uploads;
     struct store_completed completed[STORE_COMPLETED_KEPT];

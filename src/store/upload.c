@@ -302,7 +302,10 @@ struct result store_remove_upload_folder(int parent_fd, const char *name) {
     FD_AUTO(fd) = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) return OK;
     if (fd < 0) return err_from_errno(errno, "opening an upload's folder");
-    if (unlinkat(fd, "upload", 0) == 0 && fsync(fd) != 0) return err_from_errno(errno, "syncing an upload's folder");
+    if (unlinkat(fd, "upload", 0) != 0) {
+        if (errno != ENOENT) return err_from_errno(errno, "removing an upload's record");
+    } else if (fsync(fd) != 0)
+        return err_from_errno(errno, "syncing an upload's folder");
     AUTO(dir_close) DIR *dir = dir_open(fd);
     if (!dir) return err_from_errno(errno, "reading an upload's folder");
     for (struct dirent *e; (e = readdir(dir));)
