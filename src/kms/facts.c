@@ -62,12 +62,18 @@ void kmsd_facts_add_principal(struct kmsd_facts *f, const char *principal, const
         kmsd_facts_add(f, "aws:PrincipalArn", arn);
     }
     if (user != NULL) kmsd_facts_add(f, "aws:username", strrchr(principal, '/') + 1);
-    bool is_federated = after(principal, ":federated-user/") != NULL;
+    const char *federated = after(principal, ":federated-user/");
+    // users and roles have ids that IAM alone knows
+    if (role == NULL && user == NULL && federated == NULL) kmsd_facts_add(f, "aws:userid", account);
+    if (federated != NULL) {
+        AUTO_FREE char *id = str_format("%s:%s", account, federated);
+        kmsd_facts_add(f, "aws:userid", id);
+    }
     kmsd_facts_add(f, "aws:PrincipalType",
-                   role != NULL   ? "AssumedRole"
-                   : user != NULL ? "User"
-                   : is_federated ? "FederatedUser"
-                                  : "Account");
+                   role != NULL        ? "AssumedRole"
+                   : user != NULL      ? "User"
+                   : federated != NULL ? "FederatedUser"
+                                       : "Account");
 }
 
 const struct kmsd_fact *kmsd_facts_find(const struct kmsd_facts *f, const char *key) {

@@ -120,7 +120,8 @@ static struct result parse_values(const json_t *values, bool variables, struct k
     }
     for (size_t i = 0; i < into->values.count; i++) {
         const char *text = into->values.items[i];
-        bool is_variable = variables && strstr(text, "${") != NULL;
+        // in strings and ARNs only: elsewhere AWS replaces none
+        bool is_variable = variables && into->op->is_value == NULL && strstr(text, "${") != NULL;
         CHECK(!is_variable || kmsd_variables_are_well_formed(text), ERR_INVALID,
               "A condition value holds a policy variable that is not of the form ${key} or ${key, 'default'}");
         CHECK(is_variable || into->op->is_value == NULL || into->op->is_value(text), ERR_INVALID,
@@ -159,41 +160,47 @@ static enum kmsd_truth negate(enum kmsd_truth t) {
     return t == KMSD_UNKNOWN ? t : t == KMSD_YES ? KMSD_NO : KMSD_YES;
 }
 
-/* Does one value of the policy match one of the request? */
+/* Does one value of the policy match one of the request? *ret_void is set if it can't, because a variable has no value.
+ */
 static enum kmsd_truth matches_one(const struct kmsd_condition *c, const char *wanted, const struct kmsd_fact *fact,
-                                   const struct kmsd_facts *facts, bool variables) {
+                                   const struct kmsd_facts *facts, bool variables, bool *ret_void) {
     if (fact->certainty == KMSD_SOME_VALUE && c->op->takes_patterns && strcmp(wanted, "*") == 0) return KMSD_YES;
     if (fact->certainty != KMSD_KNOWN) return KMSD_UNKNOWN;
     if (!variables || strstr(wanted, "${") == NULL) return c->op->matches(wanted, fact->value) ? KMSD_YES : KMSD_NO;
     AUTO_FREE char *replaced = NULL;
     enum kmsd_truth had = kmsd_variables_replace(wanted, facts, c->op->takes_patterns, &replaced);
+    *ret_void = *ret_void || had == KMSD_NO;
     if (had != KMSD_YES) return had;
     return c->op->matches(replaced, fact->value) ? KMSD_YES : KMSD_NO;
 }
 
-/* The operator on one value of the request: any of the policy's values, then the negation. */
+/* The operator on one value of the request: any of the policy's values, then the negation. A variable without a value
+ * makes the statement void, so it isn't a match that a negation could turn. */
 static enum kmsd_truth value_holds(const struct kmsd_condition *c, const struct kmsd_fact *fact,
                                    const struct kmsd_facts *facts, bool variables) {
     enum kmsd_truth found = KMSD_NO;
+    bool is_void = false;
     for (size_t i = 0; i < c->values.count && found != KMSD_YES; i++) {
-        enum kmsd_truth one = matches_one(c, c->values.items[i], fact, facts, variables);
+        enum kmsd_truth one = matches_one(c, c->values.items[i], fact, facts, variables, &is_void);
         if (one != KMSD_NO) found = one;
     }
+    if (is_void && c->op->negated) return KMSD_NO;
     return c->op->negated ? negate(found) : found;
 }
 
 struct tally {
     size_t present, holding, unknown;
-    bool maybe_absent;
+    bool maybe_absent, only_empty; /* only_empty: each value is "" */
 };
 
 static struct tally count(const struct kmsd_condition *c, const struct kmsd_facts *facts, bool variables) {
-    struct tally t = {0};
+    struct tally t = {.only_empty = true};
     for (size_t i = 0; i < facts->count; i++) {
         const struct kmsd_fact *fact = &facts->items[i];
         if (strcasecmp(fact->key, c->key) != 0) continue;
         t.present++;
         t.maybe_absent = t.maybe_absent || fact->certainty == KMSD_MAYBE_ABSENT;
+        t.only_empty = t.only_empty && fact->certainty == KMSD_KNOWN && fact->value[0] == '\0';
         if (c->op->is_null) continue;
         enum kmsd_truth one = value_holds(c, fact, facts, variables);
         t.holding += one == KMSD_YES;
@@ -226,10 +233,11 @@ enum kmsd_truth kmsd_condition_holds(const struct kmsd_condition *c, const struc
     if (c->op->is_null) return null_holds(c, &t);
     if (t.present > 0 && t.maybe_absent) return KMSD_UNKNOWN;
     switch (c->set) {
-    case KMSD_FOR_ALL_VALUES:
-        return t.present == 0 ? KMSD_YES : all_hold(&t);
+    case KMSD_FOR_ALL_VALUES: // a set of empty strings counts as an empty set, as none at all does
+        return t.only_empty ? KMSD_YES : all_hold(&t);
     case KMSD_FOR_ANY_VALUE:
-        return t.present == 0 ? (c->if_exists ? KMSD_YES : KMSD_NO) : any_holds(&t);
+        if (t.present == 0 && c->if_exists) return KMSD_YES;
+        return t.only_empty ? KMSD_NO : any_holds(&t);
     case KMSD_SINGLE:
         break;
     }

@@ -48,6 +48,15 @@ static struct result parse_actions(const json_t *statement, struct kmsd_statemen
     return OK;
 }
 
+/* AWS replaces variables in an ARN's last part only. */
+static bool has_early_variable(const char *text) {
+    const char *variable = strstr(text, "${");
+    size_t colons = 0;
+    for (const char *p = text; variable != NULL && p < variable; p++)
+        colons += *p == ':';
+    return variable != NULL && colons < 5;
+}
+
 static struct result parse_resources(const json_t *statement, bool variables, struct kmsd_statement *into) {
     const json_t *is = json_object_get(statement, "Resource"), *is_not = json_object_get(statement, "NotResource");
     CHECK(is == NULL || is_not == NULL, ERR_INVALID, "A statement has both Resource and NotResource");
@@ -56,10 +65,12 @@ static struct result parse_resources(const json_t *statement, bool variables, st
     TRY(kmsd_strings_from_json(is != NULL ? is : is_not, "Resource", &into->resources));
     for (size_t i = 0; i < into->resources.count; i++) {
         const char *text = into->resources.items[i];
-        CHECK(strcmp(text, "*") == 0 || strncmp(text, "arn:", 4) == 0 || (variables && strncmp(text, "${", 2) == 0),
-              ERR_INVALID, "Resource must be \"*\" or the key's ARN");
+        CHECK(strcmp(text, "*") == 0 || strncmp(text, "arn:", 4) == 0, ERR_INVALID,
+              "Resource must be \"*\" or the key's ARN");
         CHECK(!variables || kmsd_variables_are_well_formed(text), ERR_INVALID,
               "Resource holds a policy variable that is not of the form ${key} or ${key, 'default'}");
+        CHECK(!variables || !has_early_variable(text), ERR_INVALID,
+              "Resource holds a policy variable before the ARN's last part");
     }
     return OK;
 }

@@ -132,7 +132,7 @@ static void the_table(void **state) {
         }
     }
     assert_int_equal(wrong, 0);
-    assert_true(rows >= 300);
+    assert_true(rows >= 400);
 }
 
 /* The default policy gives everything to the account and nothing to others. */
