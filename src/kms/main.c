@@ -261,6 +261,7 @@ static struct result run(const struct settings *s) {
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); // before any thread: only the main one takes them
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a file that may not grow fails one call, not all
     json_start_wiping();
     TRY(secret_start(SECRET_HEAP_BYTES, s->debuggable));
     struct kmsd_service service = {0};

@@ -35,9 +35,23 @@ static struct result check_makes_data_keys(struct kmsd_call *c, const struct kms
     return OK;
 }
 
+/* AWS takes numbers and booleans for their text; a fraction's is lost here, so it is refused. */
+static void numbers_to_text(json_t *object) {
+    const char *name;
+    json_t *value;
+    void *next;
+    json_object_foreach_safe(object, next, name, value) {
+        AUTO_FREE char *number = str_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        if (json_is_integer(value)) json_object_set_new(object, name, json_string(number));
+        if (json_is_boolean(value))
+            json_object_set_new(object, name, json_string(json_is_true(value) ? "true" : "false"));
+    }
+}
+
 struct result kmsd_read_context(struct kmsd_call *c, const char *name, struct kmsd_context *ret) {
     json_t *object = NULL;
     TRY(kmsd_opt_object(c, name, &object));
+    numbers_to_text(object);
     if (is_err(kmsd_context_from_json(object, ret)))
         REFUSE(c, SERIALIZATION, "The values of an encryption context must be strings");
     return OK;

@@ -109,7 +109,7 @@ static void hostile_bodies(void **state) {
         {"Encrypt", "{\"KeyId\":\"%K\",\"Plaintext\":\"???\"}", SERIALIZATION "}"},
         {"Encrypt", "{\"KeyId\":\"%K\",\"Plaintext\":\"aGk\"}", SERIALIZATION "}"},
         {"Encrypt", "{\"KeyId\":\"%K\",\"Plaintext\":\"aGk=\",\"EncryptionContext\":[]}", SERIALIZATION},
-        {"Encrypt", "{\"KeyId\":\"%K\",\"Plaintext\":\"aGk=\",\"EncryptionContext\":{\"a\":1}}", SERIALIZATION},
+        {"Encrypt", "{\"KeyId\":\"%K\",\"Plaintext\":\"aGk=\",\"EncryptionContext\":{\"a\":1.5}}", SERIALIZATION},
         {"Encrypt", "{\"KeyId\":\"%K\",\"Plaintext\":\"aGk=\",\"DryRun\":1}", SERIALIZATION},
         {"GenerateDataKey", "{\"KeyId\":\"%K\",\"NumberOfBytes\":1.5}", SERIALIZATION},
         {"GenerateDataKey", "{\"KeyId\":\"%K\",\"NumberOfBytes\":\"32\"}", SERIALIZATION},
