@@ -41,10 +41,12 @@ static void numbers_to_text(json_t *object) {
     json_t *value;
     void *next;
     json_object_foreach_safe(object, next, name, value) {
-        AUTO_FREE char *number = str_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        if (json_is_integer(value)) json_object_set_new(object, name, json_string(number));
-        if (json_is_boolean(value))
+        if (json_is_integer(value)) {
+            AUTO_FREE char *number = str_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+            json_object_set_new(object, name, json_string(number));
+        } else if (json_is_boolean(value)) {
             json_object_set_new(object, name, json_string(json_is_true(value) ? "true" : "false"));
+        }
     }
 }
 

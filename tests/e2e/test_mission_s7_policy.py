@@ -220,6 +220,14 @@ def test_refused_formats(shared_dev):
         **{"ForAllValues:StringLike": {"kms:EncryptionContextKeys": "lockset:*"}}))], id="only Lockset's context"),
     pytest.param([allow(**where(StringEqualsIfExists={"kms:ViaService": f"s3.{WEST}.amazonaws.com"}))], id="IfExists"),
     pytest.param([allow(resource="arn:aws:kms:*:*:key/mrk-*"), allow()], id="another Resource beside"),
+    pytest.param([allow(), deny("kms:*", **where(StringNotEqualsIfExists={"kms:CallerAccount": [SERVICE, CUSTOMER]}))],
+                 id="a Deny of others, with IfExists"),
+    pytest.param([allow(), {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*", "Resource": "*"}],
+                 id="a Deny of what isn't KMS's"),
+    pytest.param([allow(**where(**{"ForAllValues:StringEquals": {"kms:GrantOperations": "Decrypt"}}))],
+                 id="ForAllValues of what isn't there"),
+    pytest.param([allow(**where(StringEquals={"kms:EncryptionContext:tenant": "a"})), allow()],
+                 id="a narrower statement beside"),
 ])
 def test_equivalent(shared_dev, statements):
     policy = document(*statements)
@@ -262,6 +270,20 @@ CRYPTO = EVERY - {"kms:DescribeKey"}
                  ["Resource", "missing"], id="no Resource"),
     pytest.param([allow(**where(Bool={"kms:MultiRegion": "false"}))], EVERY, 2, ["kms:MultiRegion"],
                  id="single-Region keys"),
+    pytest.param([allow(), {"Effect": "Deny", "NotPrincipal": {"AWS": OWN["Principal"]["AWS"]}, "Action": "kms:*",
+                            "Resource": "*"}], EVERY, 3, ["denies it"], id="Deny of everybody but the owner"),
+    pytest.param([{"Effect": "Allow", "Principal": {"AWS": ROOT}, "NotAction": "kms:Decrypt", "Resource": "*"}],
+                 {"kms:Decrypt"}, None, ["no statement"], id="NotAction names one"),
+    pytest.param([allow(), deny("kms:*", ROOT, **where(BoolIfExists={"aws:MultiFactorAuthPresent": "false"}))], EVERY, 3,
+                 ["aws:MultiFactorAuthPresent"], id="Deny without a second factor"),
+    pytest.param([allow(), deny("kms:Decrypt", **where(StringNotLike={"kms:EncryptionContext:lockset:org": "x*"}))],
+                 {"kms:Decrypt"}, 3, ["lockset:org"], id="Deny of other contexts"),
+    pytest.param([allow(**where(StringEquals={"kms:EncryptionContext:lockset:org": "${aws:username}"}))], EVERY, 2,
+                 ["lockset:org"], id="a variable"),
+    pytest.param([{"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "kms:*", "Resource": "*"}],
+                 EVERY, None, ["no statement"], id="a service of AWS"),
+    pytest.param([allow(**where(**{"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "tenant"}}))], EVERY, 2,
+                 ["kms:EncryptionContextKeys"], id="a name that isn't used"),
 ])
 def test_not_equivalent(shared_dev, statements, missing, statement, words):
     policy = document(*statements)
@@ -278,6 +300,8 @@ def test_not_equivalent(shared_dev, statements, missing, statement, words):
 @pytest.mark.parametrize("statements, words", [
     pytest.param([allow(ROLE)], ["certain principals", "root"], id="a role of the service's account"),
     pytest.param([allow(), deny("kms:*", ROLE)], ["denies it to some principals"], id="a Deny of a role"),
+    pytest.param([allow(), {"Effect": "Deny", "NotPrincipal": {"AWS": [ROOT, OWN["Principal"]["AWS"]]}, "Action": "kms:*",
+                            "Resource": "*"}], ["denies it to some principals"], id="a Deny that spares the root alone"),
     pytest.param([allow(**where(ArnLike={"aws:PrincipalArn": ROLE}))], ["aws:PrincipalArn", "can't be told"],
                  id="a condition on the principal"),
     pytest.param([allow(**where(IpAddress={"aws:SourceIp": "203.0.113.0/24"}))], ["aws:SourceIp", "can't be told"],

@@ -251,6 +251,19 @@ static void deep_and_long(void **state) {
     assert_non_null(strstr(long_answer, "less than or equal to 2048"));
 }
 
+/* Numbers and booleans count as their text. */
+static void contexts_of_other_types(void **state) {
+    AUTO_FREE char *sealing = fill("{\"KeyId\":\"%K\",\"Plaintext\":\"aGk=\",\"EncryptionContext\":"
+                                   "{\"a\":-7,\"b\":true,\"c\":false,\"d\":\"7\",\"e\":9223372036854775807}}");
+    AUTO_FREE char *sealed = call("Encrypt", sealing, 200);
+    AUTO_FREE char *ciphertext = member(sealed, NULL, "CiphertextBlob");
+    AUTO_FREE char *opening =
+        str_format("{\"CiphertextBlob\":\"%s\",\"EncryptionContext\":{\"a\":\"-7\",\"b\":\"true\","
+                   "\"c\":\"false\",\"d\":7,\"e\":\"9223372036854775807\"}}",
+                   ciphertext);
+    mem_free(call("Decrypt", opening, 200));
+}
+
 static void empty_bodies_and_unknown_members(void **state) {
     AUTO_FREE char *body = str_format("{\"KeyId\":\"%s\",\"Whatever\":[1,2],\"DryRun\":null}", key_arn);
     static const char *const silent[] = {"DisableKey", "EnableKey", "EnableKey"};
@@ -296,9 +309,13 @@ static void accounts_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hostile_bodies), cmocka_unit_test(validation),
-        cmocka_unit_test(key_ids),        cmocka_unit_test(deep_and_long),
-        cmocka_unit_test(accounts_files), cmocka_unit_test(empty_bodies_and_unknown_members),
+        cmocka_unit_test(hostile_bodies),
+        cmocka_unit_test(validation),
+        cmocka_unit_test(key_ids),
+        cmocka_unit_test(deep_and_long),
+        cmocka_unit_test(accounts_files),
+        cmocka_unit_test(contexts_of_other_types),
+        cmocka_unit_test(empty_bodies_and_unknown_members),
     };
     if (is_err(secret_start(1 << 20, true))) return 1;
     json_start_wiping();
