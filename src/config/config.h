@@ -27,7 +27,7 @@ struct config {
     bool customer_keys_enabled;
     bool org_auto_add_regions;
     bool engine_allow_weak_isolation;
-    int64_t engine_idle_timeout_ms;
+    int64_t engine_idle_timeout_ms, engine_max_age_ms;
     int64_t engine_memory_bytes;              /* what one engine may use */
     char *engine_chdb;                        /* path of libchdb.so */
     char *api_tls_cert, *api_tls_key;         /* PEM files; both or none */

@@ -127,6 +127,13 @@ static struct result die_with_parent(void) {
     return OK;
 }
 
+static void *retire(void *unused) {
+    serve_wait_quiet();
+    log_info("engine.retired");
+    _exit(0);
+    return unused;
+}
+
 /* Keeps the dead-man timer in step with the lease, and ends the engine with it. */
 static void *follow_lease(void *arg) {
     for (;;) {
@@ -140,6 +147,9 @@ static void *follow_lease(void *arg) {
             if (is_err(deadman_arm(m.expiry_boottime_ns))) _exit(1);
         } else if (m.type == WIRE_END) {
             _exit(0);
+        } else if (m.type == WIRE_RETIRE) {
+            pthread_t waiter;
+            if (pthread_create(&waiter, NULL, retire, NULL) != 0) _exit(0);
         }
     }
     /* The keyring is gone: the lease is still good, and the timer ends us when it isn't. */

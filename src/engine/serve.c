@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -40,6 +41,7 @@ struct exchange {
     struct request request;
     struct buf sql; /* with the disks filled in */
     struct outcome outcome;
+    bool is_counted;
     bool is_reader; /* counted in server.readers */
     /* A streamed answer: */
     struct cursor *cursor;
@@ -105,7 +107,22 @@ static bool reader_enter(struct exchange *x) {
     return x->is_reader;
 }
 
+/* Requests begun and ended since the process began; pings don't count. */
+static _Atomic uint64_t begun_count, ended_count;
+
+void serve_wait_quiet(void) {
+    enum { STEP_MS = 20, STEPS = 5 };
+    uint64_t seen = UINT64_MAX;
+    for (unsigned quiet = 0; quiet < STEPS;) {
+        clock_sleep_ms(STEP_MS);
+        uint64_t ended = atomic_load(&ended_count), begun = atomic_load(&begun_count);
+        quiet = begun == ended && begun == seen ? quiet + 1 : 0;
+        seen = begun;
+    }
+}
+
 static void exchange_free(struct exchange *x) {
+    if (x->is_counted) atomic_fetch_add(&ended_count, 1);
     cursor_close(x->cursor);
     reader_leave(x);
     request_done(&x->request);
@@ -352,6 +369,8 @@ static void finish(void *context, struct http_request *http) {
         add_common_fields(x);
         http_answer(http, 200, x->fields, slice_str("Ok.\n"));
     } else {
+        x->is_counted = true;
+        atomic_fetch_add(&begun_count, 1);
         struct result r = handle(x, &taken);
         if (is_err(r)) answer_failure(x, r);
     }

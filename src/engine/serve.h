@@ -34,6 +34,9 @@ struct serve_options {
     uint64_t epoch;
 };
 
+/* Returns when no request has been under way for a moment: what comes then is sent again by the api. */
+void serve_wait_quiet(void);
+
 /* Serves until the process ends. */
 struct result serve_start(const struct serve_options *options);
 

@@ -77,6 +77,7 @@ static struct result obey(struct keyring_link *k, const struct wire_message *m) 
     case WIRE_END:
         lease_end(k->lease);
         _exit(0);
+    case WIRE_RETIRE: /* an engine's */
     case WIRE_READY:
     case WIRE_NEED_BRANCH:
         break;

@@ -40,6 +40,10 @@ struct waiter {
 enum pair_phase { PAIR_NONE, PAIR_STARTING, PAIR_RUNNING };
 
 /* The gateway and the engine of an active unit. */
+/* An engine has got old: first it may end when it has nothing to do; if it always has, the api has to wait for the next
+ * one, and what runs may end. */
+enum retire_phase { RETIRE_NOT, RETIRE_WHEN_QUIET, RETIRE_WITHDRAWN };
+
 struct pair {
     enum pair_phase phase;
     uint32_t serial;         /* of the latest start; answers to an earlier one are stale */
@@ -55,7 +59,11 @@ struct pair {
     int64_t restart_ns;    /* when to start again; 0: no plan */
     int64_t started_ns, last_used_ns, refuse_until_ns;
     bool is_withdrawn; /* idle: the api was told to ask again before it uses the engine */
-    unsigned failures; /* in quick succession */
+    enum retire_phase retire;
+    bool is_replacement; /* the engine that starts follows an old one: nobody has asked for it */
+    int64_t engine_since_ns,
+        retire_next_ns; /* when this engine was ready; when the next step of its retirement is due */
+    unsigned failures;  /* in quick succession */
     struct waiter *waiters;
 };
 

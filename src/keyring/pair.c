@@ -12,9 +12,11 @@ enum {
     SEND_MS = 5,
     BACKOFF_FIRST_MS = 200,
     FAILURES_MAX = 5,
-    HEALTHY_MS = 30000,     /* one that lived so long did not fail at once */
-    COOL_MS = 5000,         /* after too many failures */
-    IDLE_GRACE_MS = 300000, /* from telling the api to ask again, to the end of an idle pair */
+    HEALTHY_MS = 30000,      /* one that lived so long did not fail at once */
+    COOL_MS = 5000,          /* after too many failures */
+    RETIRE_QUIET_MS = 30000, /* so long an old engine may wait for a moment without requests; or a tenth of its time */
+    RETIRE_WITHDRAWN_MS = 30000, /* so long statements may run on in an engine that gets no new ones */
+    IDLE_GRACE_MS = 300000,      /* from telling the api to ask again, to the end of an idle pair */
 };
 
 void pair_init(struct pair *p) {
@@ -121,9 +123,11 @@ void pair_ready(struct unit *u) {
     if (p->phase != PAIR_STARTING || p->engine.fd < 0) return;
     p->phase = PAIR_RUNNING;
     p->is_withdrawn = false;
-    p->last_used_ns = clock_boottime_ns();
+    p->engine_since_ns = clock_boottime_ns();
+    if (!p->is_replacement) p->last_used_ns = p->engine_since_ns;
+    p->is_replacement = false;
     log_info("pair.ready", KV("org", u->org), KV("region", u->region->name), KVI("epoch", p->epoch),
-             KVI("ms", (p->last_used_ns - p->started_ns) / NS_PER_MS));
+             KVI("ms", (p->engine_since_ns - p->started_ns) / NS_PER_MS));
     while (p->waiters) {
         struct waiter *w = p->waiters;
         p->waiters = w->next;
@@ -162,6 +166,8 @@ void pair_end(struct unit *u, const char *code, const char *message) {
     p->phase = PAIR_NONE;
     p->is_gateway_armed = false;
     p->restart_ns = 0;
+    p->retire = RETIRE_NOT;
+    p->is_replacement = false;
     pair_drop_keys(p);
     if (was_running) api_push_engine(u->k, u, p->epoch, NULL);
     pair_fail_waiters(u, code, message);
@@ -176,7 +182,7 @@ void pair_activate(struct unit *u, struct api_call call) {
         return;
     }
     p->last_used_ns = now;
-    if (p->phase == PAIR_RUNNING) {
+    if (p->phase == PAIR_RUNNING && p->retire != RETIRE_WITHDRAWN) {
         api_reply(u->k, call, engine_fields(u));
         if (p->is_withdrawn) api_push_engine(u->k, u, p->epoch, p->engine_socket);
         p->is_withdrawn = false;
@@ -191,6 +197,16 @@ void pair_activate(struct unit *u, struct api_call call) {
     *w = (struct waiter){.call = call, .next = p->waiters};
     p->waiters = w;
     if (p->phase == PAIR_NONE) pair_begin(u);
+}
+
+static void start_again(struct unit *u, int64_t at_ns) {
+    struct pair *p = &u->pair;
+    p->phase = PAIR_STARTING;
+    p->serial++;
+    pair_drop_keys(p);
+    p->restart_ns = at_ns;
+    p->deadline_ns = INT64_MAX; /* the next start sets it */
+    unit_poke(u);
 }
 
 /* A process was lost: start again, a little later each time. */
@@ -208,18 +224,28 @@ static void plan_restart(struct unit *u, const char *what, const char *status) {
         pair_end(u, "UNREACHABLE", "the organization's processes keep ending at their start; see the log");
         return;
     }
-    p->phase = PAIR_STARTING;
-    p->serial++;
-    pair_drop_keys(p);
     int64_t delay_ms = p->failures == 1 ? 0 : BACKOFF_FIRST_MS << (p->failures - 2);
-    p->restart_ns = now + delay_ms * NS_PER_MS;
-    p->deadline_ns = INT64_MAX; /* the next start sets it */
-    unit_poke(u);
+    start_again(u, now + delay_ms * NS_PER_MS);
+}
+
+/* An old engine has ended: the next one, at once. */
+static void replace_engine(struct unit *u, const char *status) {
+    struct pair *p = &u->pair;
+    int64_t now = clock_boottime_ns();
+    log_info("engine.retired", KV("org", u->org), KV("region", u->region->name), KVI("epoch", p->epoch),
+             KVI("age_s", (now - p->engine_since_ns) / NS_PER_S), KV("status", status));
+    api_push_engine(u->k, u, p->epoch, NULL);
+    p->is_replacement = true;
+    start_again(u, now);
 }
 
 void pair_engine_gone(struct unit *u, const char *status) {
     member_kill(&u->pair.engine);
-    if (u->pair.phase != PAIR_NONE && !u->pair.restart_ns) plan_restart(u, "engine", status);
+    if (u->pair.phase == PAIR_NONE || u->pair.restart_ns) return;
+    if (u->pair.phase == PAIR_RUNNING && u->pair.retire != RETIRE_NOT)
+        replace_engine(u, status);
+    else
+        plan_restart(u, "engine", status);
 }
 
 void pair_gateway_gone(struct unit *u, const char *status) {
@@ -266,10 +292,40 @@ static int64_t idle_tick(struct unit *u, int64_t now_ns) {
     return INT64_MAX;
 }
 
+static int64_t age_tick(struct unit *u, int64_t now_ns) {
+    struct pair *p = &u->pair;
+    int64_t age_ms = u->k->config->engine_max_age_ms;
+    if (p->retire == RETIRE_NOT) p->retire_next_ns = p->engine_since_ns + age_ms * NS_PER_MS;
+    if (now_ns < p->retire_next_ns) return p->retire_next_ns;
+    switch (p->retire) {
+    case RETIRE_NOT:
+        p->retire = RETIRE_WHEN_QUIET;
+        p->retire_next_ns = now_ns + (age_ms / 10 < RETIRE_QUIET_MS ? age_ms / 10 : RETIRE_QUIET_MS) * NS_PER_MS;
+        if (is_err(wire_send_retire(p->engine.fd, SEND_MS)))
+            log_warn("engine.deaf", KV("org", u->org), KV("reason", err_detail()));
+        return p->retire_next_ns;
+    case RETIRE_WHEN_QUIET:
+        p->retire = RETIRE_WITHDRAWN;
+        p->retire_next_ns = now_ns + RETIRE_WITHDRAWN_MS * NS_PER_MS;
+        p->is_withdrawn = true;
+        api_push_engine(u->k, u, p->epoch, NULL);
+        return p->retire_next_ns;
+    case RETIRE_WITHDRAWN: /* what still runs is begun again by the api */
+        member_kill(&p->engine);
+        pair_engine_gone(u, "its time was over");
+        return p->restart_ns;
+    }
+    return INT64_MAX;
+}
+
 int64_t pair_tick(struct unit *u, int64_t now_ns) {
     struct pair *p = &u->pair;
     if (p->phase == PAIR_NONE) return INT64_MAX;
-    if (p->phase == PAIR_RUNNING) return idle_tick(u, now_ns);
+    if (p->phase == PAIR_RUNNING) {
+        int64_t idle_ns = idle_tick(u, now_ns);
+        int64_t age_ns = p->phase == PAIR_RUNNING ? age_tick(u, now_ns) : INT64_MAX;
+        return idle_ns < age_ns ? idle_ns : age_ns;
+    }
     if (p->restart_ns) {
         if (now_ns < p->restart_ns) return p->restart_ns;
         if (!unit_has_lease(u)) return INT64_MAX; /* its end is under way */

@@ -151,6 +151,7 @@ static void begin(struct unit *u) {
     p->serial++;
     p->epoch = 0; /* until the new one is known, nothing that comes is for it */
     p->restart_ns = 0;
+    p->retire = RETIRE_NOT;
     p->started_ns = clock_boottime_ns();
     p->deadline_ns = p->started_ns + START_MS * NS_PER_MS;
     if (!p->last_used_ns) p->last_used_ns = p->started_ns;

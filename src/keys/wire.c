@@ -71,6 +71,10 @@ struct result wire_send_end(int fd, int timeout_ms) {
     return send_parts(fd, WIRE_END, nothing, nothing, timeout_ms);
 }
 
+struct result wire_send_retire(int fd, int timeout_ms) {
+    return send_parts(fd, WIRE_RETIRE, nothing, nothing, timeout_ms);
+}
+
 struct result wire_send_ready(int fd, int timeout_ms) {
     return send_parts(fd, WIRE_READY, nothing, nothing, timeout_ms);
 }
@@ -84,7 +88,7 @@ static bool has_id(enum wire_type type) {
 }
 
 static bool is_known(uint8_t type) {
-    return (type >= WIRE_ARM && type <= WIRE_END) || type == WIRE_READY || type == WIRE_NEED_BRANCH;
+    return (type >= WIRE_ARM && type <= WIRE_RETIRE) || type == WIRE_READY || type == WIRE_NEED_BRANCH;
 }
 
 struct result wire_parse(struct slice bytes, struct wire_message *ret) {

@@ -1,13 +1,13 @@
 /* Messages between the keyring and one gateway or engine, over a SOCK_SEQPACKET socket (base/ipc.h): one type byte,
  * then fields of fixed size, integers big-endian. A message of any other length or an unknown type is refused.
  *
- *     keyring -> child    ARM{expiry}  BRANCH{id,key}  ACTIVE{id}  NAMES{key}  NO_BRANCH{id,code}  END{}
+ *     keyring -> child    ARM{expiry}  BRANCH{id,key}  ACTIVE{id}  NAMES{key}  NO_BRANCH{id,code}  END{}  RETIRE{}
  *     child -> keyring    READY{}  NEED_BRANCH{id}
  *
  * A gateway gets NAMES, BRANCH (of the active branch), ACTIVE and ARM, in this order, before it serves; an engine gets
- * ARM only. Later BRANCH comes unasked when a new branch begins (followed by ACTIVE) or as the answer to NEED_BRANCH,
- * which is always answered by BRANCH or NO_BRANCH. ARM comes again after each successful probe. After END nothing
- * follows: a gateway wipes what it holds and exits, an engine exits at once.
+ * ARM and RETIRE only. Later BRANCH comes unasked when a new branch begins (followed by ACTIVE) or as the answer to
+ * NEED_BRANCH, which is always answered by BRANCH or NO_BRANCH. ARM comes again after each successful probe. After END
+ * nothing follows: a gateway wipes what it holds and exits, an engine exits at once.
  *
  * Sending is thread-safe; one thread receives. Keys pass through wiping buffers and struct secret only. */
 #ifndef LOCKSET_KEYS_WIRE_H
@@ -25,6 +25,7 @@ enum wire_type {
     WIRE_NAMES,      /* the name key: key */
     WIRE_NO_BRANCH,  /* the branch that was asked for can't be had: id, code */
     WIRE_END,        /* the lease has ended */
+    WIRE_RETIRE,     /* to an engine: end in the next moment without a request; another will take over */
     WIRE_READY = 64, /* the child serves now */
     WIRE_NEED_BRANCH /* the child met a branch it has no key for: id */
 };
@@ -46,6 +47,7 @@ struct result wire_send_active(int fd, const uint8_t id[static WIRE_ID_BYTES], i
 struct result wire_send_names(int fd, struct slice key, int timeout_ms);
 struct result wire_send_no_branch(int fd, const uint8_t id[static WIRE_ID_BYTES], enum err_code code, int timeout_ms);
 struct result wire_send_end(int fd, int timeout_ms);
+struct result wire_send_retire(int fd, int timeout_ms);
 struct result wire_send_ready(int fd, int timeout_ms);
 struct result wire_send_need_branch(int fd, const uint8_t id[static WIRE_ID_BYTES], int timeout_ms);
 

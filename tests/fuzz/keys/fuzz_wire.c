@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool has_key = m.type == WIRE_BRANCH || m.type == WIRE_NAMES;
     PROMISE(has_key ? m.key.len == WIRE_KEY_BYTES : !m.key.data);
     PROMISE(m.expiry_boottime_ns >= 0 && (m.type == WIRE_ARM || m.expiry_boottime_ns == 0));
-    if (m.type == WIRE_READY || m.type == WIRE_END) PROMISE(size == 1);
+    if (m.type == WIRE_READY || m.type == WIRE_END || m.type == WIRE_RETIRE) PROMISE(size == 1);
     if (m.type == WIRE_NEED_BRANCH) PROMISE(slice_equal(slice_make(m.id, sizeof m.id), slice_make(data + 1, size - 1)));
     wire_message_done(&m);
     PROMISE(!m.key.data);

@@ -61,6 +61,8 @@ static void every_message_arrives(void **state) {
 
     ASSERT_OK(wire_send_end(fds[0], 1000));
     receive(fds[1], WIRE_END);
+    ASSERT_OK(wire_send_retire(fds[0], 1000));
+    receive(fds[1], WIRE_RETIRE);
     ASSERT_OK(wire_send_ready(fds[1], 1000));
     receive(fds[0], WIRE_READY);
     ASSERT_OK(wire_send_need_branch(fds[1], id, 1000));
@@ -93,13 +95,13 @@ static void keys_of_another_length_are_refused(void **state) {
 static void wrong_lengths_and_types_are_refused(void **state) {
     uint8_t bytes[WIRE_MAX_BYTES + 2] = {0};
     for (unsigned type = 0; type < 256; type++) {
-        size_t want = type == WIRE_ARM                                  ? 9
-                      : type == WIRE_BRANCH                             ? 49
-                      : type == WIRE_ACTIVE || type == WIRE_NEED_BRANCH ? 17
-                      : type == WIRE_NAMES                              ? 33
-                      : type == WIRE_NO_BRANCH                          ? 18
-                      : type == WIRE_END || type == WIRE_READY          ? 1
-                                                                        : 0;
+        size_t want = type == WIRE_ARM                                                ? 9
+                      : type == WIRE_BRANCH                                           ? 49
+                      : type == WIRE_ACTIVE || type == WIRE_NEED_BRANCH               ? 17
+                      : type == WIRE_NAMES                                            ? 33
+                      : type == WIRE_NO_BRANCH                                        ? 18
+                      : type == WIRE_END || type == WIRE_READY || type == WIRE_RETIRE ? 1
+                                                                                      : 0;
         for (size_t len = 0; len <= sizeof bytes; len++) {
             bytes[0] = (uint8_t)type;
             bytes[17] = 1; /* a good code for NO_BRANCH */
