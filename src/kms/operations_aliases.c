@@ -46,6 +46,12 @@ static struct result refuse_missing(struct kmsd_call *c, const char *name) {
     REFUSE(c, NOT_FOUND, "Alias %s is not found.", arn);
 }
 
+/* Beside the key's leave it takes that of the caller's identity policies for the alias. */
+static struct result check_alias(struct kmsd_call *c, const char *name) {
+    AUTO_FREE char *arn = alias_arn(c, name);
+    return kmsd_check_identity(c, c->operation, arn);
+}
+
 /* The key that TargetKeyId names, ready to get an alias. */
 static struct result find_target(struct kmsd_call *c, struct kmsd_alias *alias, struct kmsd_key **ret) {
     const char *target = NULL;
@@ -62,6 +68,7 @@ struct result kmsd_create_alias(struct kmsd_call *c) {
     struct kmsd_alias alias = {0};
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(read_name(c, &alias));
+    TRY(check_alias(c, alias.name));
     TRY(find_target(c, &alias, &k));
     struct result r = kmsd_aliases_create(kmsd_store_aliases(c->store), &alias, PER_KEY_MAX);
     AUTO_FREE char *arn = alias_arn(c, alias.name);
@@ -90,6 +97,7 @@ struct result kmsd_update_alias(struct kmsd_call *c) {
     struct kmsd_alias alias = {0};
     AUTO(kmsd_key_unref_auto) struct kmsd_key *from = NULL, *to = NULL;
     TRY(read_name(c, &alias));
+    TRY(check_alias(c, alias.name));
     TRY(find_current(c, &alias, &from));
     TRY(find_target(c, &alias, &to));
     if (!is_alike(from->family.kind, to->family.kind))
@@ -102,6 +110,7 @@ struct result kmsd_delete_alias(struct kmsd_call *c) {
     struct kmsd_alias alias = {0};
     AUTO(kmsd_key_unref_auto) struct kmsd_key *k = NULL;
     TRY(read_name(c, &alias));
+    TRY(check_alias(c, alias.name));
     TRY(find_current(c, &alias, &k));
     struct result r = kmsd_aliases_delete(kmsd_store_aliases(c->store), alias.account, alias.name);
     return r.code == ERR_NOT_FOUND ? refuse_missing(c, alias.name) : r;

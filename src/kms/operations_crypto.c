@@ -12,12 +12,15 @@ static struct result check_encrypts(struct kmsd_call *c, const struct kmsd_key *
     return OK;
 }
 
-struct result kmsd_check_algorithm(struct kmsd_call *c, const char *name, const struct kmsd_key *k) {
+struct result kmsd_check_algorithm(struct kmsd_call *c, const char *name, const struct kmsd_key *k,
+                                   const struct kmsd_context *context) {
     static const char *const algorithms[] = {"SYMMETRIC_DEFAULT", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256", "SM2PKE",
                                              NULL};
     const char *algorithm = algorithms[0];
     TRY(kmsd_opt_enum(c, name, algorithms, &algorithm));
     TRY(check_encrypts(c, k));
+    if (!kmsd_kind_is_symmetric(k->family.kind) && context->count > 0)
+        REFUSE(c, VALIDATION, "EncryptionContext is supported only for symmetric encryption keys.");
     for (const char *const *a = k->family.kind->algorithms; *a != NULL; a++)
         if (strcmp(*a, algorithm) == 0) {
             if (kmsd_kind_is_symmetric(k->family.kind)) return OK;
@@ -103,7 +106,7 @@ struct result kmsd_encrypt(struct kmsd_call *c) {
     TRY(kmsd_read_context(c, "EncryptionContext", &context));
     TRY(kmsd_check_grant_tokens(c));
     TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, &context, &k));
-    TRY(kmsd_check_algorithm(c, "EncryptionAlgorithm", k));
+    TRY(kmsd_check_algorithm(c, "EncryptionAlgorithm", k, &context));
     TRY(kmsd_check_enabled(c, k));
     TRY(kmsd_check_dry_run(c));
     TRY(kmsd_seal(c, k, &context, buf_slice(&plaintext)));
@@ -192,7 +195,7 @@ struct result kmsd_decrypt(struct kmsd_call *c) {
         TRY(kmsd_find_authorized(c, key_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, &context, &k));
     else
         TRY(kmsd_find_for_decrypt(c, key_id, buf_slice(&ciphertext), &context, &blob, &k));
-    TRY(kmsd_check_algorithm(c, "EncryptionAlgorithm", k));
+    TRY(kmsd_check_algorithm(c, "EncryptionAlgorithm", k, &context));
     TRY(kmsd_check_enabled(c, k));
     if (ignore_ciphertext) return kmsd_check_dry_run(c);
     TRY(kmsd_check_dry_run(c));

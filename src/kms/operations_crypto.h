@@ -15,8 +15,9 @@ struct result kmsd_read_context(struct kmsd_call *c, const char *name, struct km
 /* DryRunModifiers: ["IGNORE_CIPHERTEXT"] asks for the permission alone, with a KeyId and without a ciphertext. */
 struct result kmsd_read_modifiers(struct kmsd_call *c, bool *ret_ignore_ciphertext);
 struct result kmsd_refuse_recipient(struct kmsd_call *c);
-/* An encryption algorithm other than that of the key. */
-struct result kmsd_check_algorithm(struct kmsd_call *c, const char *name, const struct kmsd_key *k);
+/* An encryption algorithm other than that of the key, or a context for a key that takes none. */
+struct result kmsd_check_algorithm(struct kmsd_call *c, const char *name, const struct kmsd_key *k,
+                                   const struct kmsd_context *context);
 /* The key a ciphertext is to be opened with: the one that key_id names, or (NULL) the one that the ciphertext names.
  * *ret is set also if it is another key than the ciphertext's. */
 struct result kmsd_find_for_decrypt(struct kmsd_call *c, const char *key_id, struct slice ciphertext,

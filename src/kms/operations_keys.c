@@ -38,12 +38,13 @@ static struct result read_kind(struct kmsd_call *c, const struct kmsd_kind **ret
     static const char *const usages[] = {"ENCRYPT_DECRYPT", "SIGN_VERIFY", "GENERATE_VERIFY_MAC", "KEY_AGREEMENT",
                                          NULL};
     static const char *const origins[] = {"AWS_KMS", "EXTERNAL", "AWS_CLOUDHSM", "EXTERNAL_KEY_STORE", NULL};
-    const char *usage = NULL, *origin = origins[0], *spec = NULL, *old_spec = NULL, *store = NULL;
+    const char *usage = NULL, *origin = origins[0], *spec = NULL, *old_spec = NULL, *store = NULL, *xks = NULL;
     TRY(kmsd_opt_enum(c, "KeyUsage", usages, &usage));
     TRY(kmsd_opt_enum(c, "Origin", origins, &origin));
     TRY(kmsd_opt_str(c, "KeySpec", 1, 64, &spec));
     TRY(kmsd_opt_str(c, "CustomerMasterKeySpec", 1, 64, &old_spec));
     TRY(kmsd_opt_str(c, "CustomKeyStoreId", 1, 64, &store));
+    TRY(kmsd_opt_str(c, "XksKeyId", 1, 128, &xks));
     if (spec != NULL && old_spec != NULL)
         REFUSE(c, VALIDATION,
                "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. "
@@ -56,7 +57,7 @@ static struct result read_kind(struct kmsd_call *c, const struct kmsd_kind **ret
     *ret = kmsd_kind_find(spec, usage != NULL ? usage : usages[0]);
     if (*ret == NULL)
         REFUSE(c, VALIDATION, "The specified KeyUsage value: %s is not compatible with KeySpec %s", usage, spec);
-    if (origin != origins[0] || store != NULL)
+    if (origin != origins[0] || store != NULL || xks != NULL)
         REFUSE(c, UNSUPPORTED_OPERATION, "Only keys of origin AWS_KMS are served here.");
     return OK;
 }

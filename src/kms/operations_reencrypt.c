@@ -49,8 +49,8 @@ struct result kmsd_re_encrypt(struct kmsd_call *c) {
         TRY(kmsd_find_for_decrypt(c, r.source_id, buf_slice(&r.ciphertext), &r.source, &blob, &from));
     c->operation = "ReEncryptTo";
     TRY(kmsd_find_authorized(c, r.destination_id, KMSD_TAKES_ALIAS | KMSD_CROSS_ACCOUNT, &r.destination, &to));
-    TRY(kmsd_check_algorithm(c, "SourceEncryptionAlgorithm", from));
-    TRY(kmsd_check_algorithm(c, "DestinationEncryptionAlgorithm", to));
+    TRY(kmsd_check_algorithm(c, "SourceEncryptionAlgorithm", from, &r.source));
+    TRY(kmsd_check_algorithm(c, "DestinationEncryptionAlgorithm", to, &r.destination));
     TRY(kmsd_check_enabled(c, from));
     TRY(kmsd_check_enabled(c, to));
     TRY(kmsd_check_dry_run(c));

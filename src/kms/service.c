@@ -17,7 +17,7 @@ static const char target_prefix[] = "TrentService.";
 
 /* --- A call, once it is known who makes it. --- */
 
-/* Actions that IAM alone decides; ReplicateKey needs one beside the primary's leave. */
+/* Actions that IAM alone decides; ReplicateKey needs one beside the primary's leave, a new key's tags another. */
 static struct result check_identity(struct kmsd_call *c) {
     static const struct {
         const char *operation, *action;
@@ -26,8 +26,10 @@ static struct result check_identity(struct kmsd_call *c) {
         {"ListKeys", "ListKeys"},   {"ListRetirableGrants", "ListRetirableGrants"}, {"ReplicateKey", "CreateKey"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        if (strcmp(rows[i].operation, c->operation) == 0) return kmsd_check_identity(c, rows[i].action, "*");
-    return OK;
+        if (strcmp(rows[i].operation, c->operation) == 0) TRY(kmsd_check_identity(c, rows[i].action, "*"));
+    bool makes_key = strcmp(c->operation, "CreateKey") == 0 || strcmp(c->operation, "ReplicateKey") == 0;
+    bool has_tags = json_array_size(json_object_get(c->input, "Tags")) > 0;
+    return makes_key && has_tags ? kmsd_check_identity(c, "TagResource", "*") : OK;
 }
 
 static struct result run(struct kmsd_call *c, const struct kmsd_operation *operation, struct slice body) {

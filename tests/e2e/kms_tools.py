@@ -30,6 +30,7 @@ PEOPLE = {
     "nobody": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/nobody"),
     "decrypter": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/decrypter"),
     "aliased": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/aliased"),
+    "maker": (CUSTOMER, f"arn:aws:iam::{CUSTOMER}:user/maker"),
     "stranger": (SERVICE, f"arn:aws:iam::{SERVICE}:user/stranger"),
 }
 # Identity policies of those who have some; the others may do everything that their account may.
@@ -42,6 +43,10 @@ POLICIES = {
     "aliased": [{"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "kms:*", "Resource": "*",
          "Condition": {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/payroll-*"}}}]}],
+    "maker": [{"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["kms:CreateKey", "kms:PutKeyPolicy", "kms:ReplicateKey"], "Resource": "*"},
+        {"Effect": "Allow", "Action": ["kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"],
+         "Resource": [f"arn:aws:kms:*:{CUSTOMER}:key/*", f"arn:aws:kms:*:{CUSTOMER}:alias/maker-*"]}]}],
     "stranger": [],
 }
 

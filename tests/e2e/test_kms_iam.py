@@ -75,6 +75,36 @@ def test_what_iam_alone_decides(kms, customer, arn):
         "nobody", "CreateKey", "*", "because no identity-based policy allows the kms:CreateKey action")
 
 
+def test_tags_of_a_new_key_take_a_permission_of_their_own(kms, arn):
+    maker, tags = kms.client("maker"), [{"TagKey": "team", "TagValue": "a"}]
+    denied = because("maker", "TagResource", "*", "because no identity-based policy allows the kms:TagResource action")
+    maker.create_key(Tags=[])
+    assert refused("AccessDeniedException", maker.create_key, Tags=tags) == denied
+    assert refused("AccessDeniedException", maker.replicate_key, KeyId=arn, ReplicaRegion="eu-west-1", Tags=tags) == denied
+    maker.replicate_key(KeyId=arn, ReplicaRegion="eu-west-1")
+
+
+def test_an_alias_takes_leave_of_the_key_and_for_the_alias(kms, customer, arn):
+    maker, other = kms.client("maker"), customer.create_key()["KeyMetadata"]["KeyId"]
+    for name in ("alias/others-", "alias/maker"):
+        name += arn[-8:]
+        customer.create_alias(AliasName=name, TargetKeyId=arn)
+        alias = f"arn:aws:kms:{WEST}:{CUSTOMER}:{name}"
+        for action, call, more in (("CreateAlias", maker.create_alias, {"TargetKeyId": arn}),
+                                   ("UpdateAlias", maker.update_alias, {"TargetKeyId": other}),
+                                   ("DeleteAlias", maker.delete_alias, {})):
+            assert refused("AccessDeniedException", call, AliasName=name, **more) == because(
+                "maker", action, alias, f"because no identity-based policy allows the kms:{action} action")
+        assert customer.describe_key(KeyId=name)["KeyMetadata"]["Arn"] == arn
+    name = "alias/maker-" + arn[-8:]
+    maker.create_alias(AliasName=name, TargetKeyId=arn)
+    maker.update_alias(AliasName=name, TargetKeyId=other)
+    put(customer, other, OWNER, deny(f"arn:aws:iam::{CUSTOMER}:user/maker", "kms:DeleteAlias"))
+    assert "explicit deny in a resource-based policy" in refused("AccessDeniedException", maker.delete_alias, AliasName=name)
+    put(customer, other, OWNER)
+    maker.delete_alias(AliasName=name)
+
+
 def test_the_caller_must_keep_the_policy_in_hand(kms, customer, arn):
     text = json.dumps({"Statement": allow(f"arn:aws:iam::{CUSTOMER}:user/alice", "kms:*")})
     assert refused("MalformedPolicyDocumentException", customer.put_key_policy, KeyId=arn, PolicyName="default",

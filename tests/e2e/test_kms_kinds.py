@@ -79,6 +79,15 @@ def test_rsa_keys_encrypt_with_their_algorithms_only(kms):
     kms.refuses("UnsupportedOperationException", "Encrypt", KeyId=arn, Plaintext=b64(b"x"),
                 EncryptionAlgorithm="RSAES_OAEP_SHA_256")
     assert "RSA_2048" in kms.refuses("InvalidKeyUsageException", "GenerateDataKey", KeyId=arn, KeySpec="AES_256")
+    symmetric = kms.ok("CreateKey")["KeyMetadata"]["KeyId"]
+    blob = kms.ok("Encrypt", KeyId=symmetric, Plaintext=b64(b"x"))["CiphertextBlob"]
+    for operation, members in (("Encrypt", {"KeyId": arn, "Plaintext": b64(b"x"), "EncryptionContext": {"a": "b"},
+                                            "EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}),
+                               ("ReEncrypt", {"CiphertextBlob": blob, "DestinationKeyId": arn,
+                                              "DestinationEncryptionAlgorithm": "RSAES_OAEP_SHA_256",
+                                              "DestinationEncryptionContext": {"a": "b"}})):
+        assert kms.refuses("ValidationException", operation, **members) == \
+            "EncryptionContext is supported only for symmetric encryption keys."
 
 
 def test_rotation_is_for_symmetric_keys(kms):
