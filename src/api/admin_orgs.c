@@ -123,11 +123,15 @@ struct result admin_ask_keyring(struct call *c, json_t *request, unsigned timeou
     return OK;
 }
 
-struct result admin_audit(struct call *c, const char *org, const char *action, json_t *details) {
+struct result call_audit(struct call *c, const char *org, const char *action, const char *actor, json_t *details) {
     JSON_AUTO(answer);
     json_t *request = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o*}", "op", "audit", "region", c->api->region, "org", org,
-                                "action", action, "actor", "operator", "details", details);
+                                "action", action, "actor", actor, "details", details);
     return admin_ask_keyring(c, request, AUDIT_MS, &answer);
+}
+
+struct result admin_audit(struct call *c, const char *org, const char *action, json_t *details) {
+    return call_audit(c, org, action, "operator", details);
 }
 
 struct new_org {

@@ -71,5 +71,8 @@ struct result auth_check(struct call *c) {
     if (access == ROUTER_OPERATOR) return check_operator(c, header);
     if (access == ROUTER_PUBLIC) return OK;
     TRY(check_organization(c, header));
-    return access == ROUTER_ORGANIZATION ? check_region(c) : OK;
+    if (access == ROUTER_ORGANIZATION && !c->api->config->engine_enabled)
+        return refuse(&c->why, ERR_FORBIDDEN, 403, "FORBIDDEN", 0,
+                      "This node is a gateway for S3 clients: it has no collections and runs no queries.");
+    return access == ROUTER_ORGANIZATION || access == ROUTER_STORE ? check_region(c) : OK;
 }

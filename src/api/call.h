@@ -83,6 +83,13 @@ struct result admin_list_events(struct call *c);
 struct result admin_key_policy(struct call *c);
 struct result admin_check_policy(struct call *c);
 
+struct result admin_create_s3_key(struct call *c);
+struct result admin_list_s3_keys(struct call *c);
+struct result admin_delete_s3_key(struct call *c);
+
+struct result s3_keys_create(struct call *c);
+struct result s3_keys_list(struct call *c);
+struct result s3_keys_delete(struct call *c);
 struct result self_get(struct call *c);
 struct result self_encryption(struct call *c);
 struct result workspace_list(struct call *c);
@@ -122,6 +129,8 @@ struct result admin_ask_keyring(struct call *c, json_t *request, unsigned timeou
 /* Has the keyring record what is about to be done by the operator (details: taken over; NULL: none). Fails with c->why
  * filled when it can't be recorded: then it must not be done. */
 struct result admin_audit(struct call *c, const char *org, const char *action, json_t *details);
+/* The same for an actor of one's own choice. */
+struct result call_audit(struct call *c, const char *org, const char *action, const char *actor, json_t *details);
 /* Has the keyring add a region to an organization. arn NULL: the derived one. Fails with c->why filled. */
 struct result region_add(struct call *c, const char *org, const char *region, const char *arn, const char *actor);
 

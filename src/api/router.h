@@ -11,6 +11,7 @@ enum router_access {
     ROUTER_PUBLIC,
     ROUTER_OPERATOR,
     ROUTER_ORGANIZATION, /* an organization's own call, in a region where it operates */
+    ROUTER_STORE,        /* the same, and no engine is needed */
     ROUTER_ANYWHERE,     /* the same, in any region: nothing that belongs to one is touched */
 };
 

@@ -45,6 +45,17 @@ static struct result run_serve(const struct args *a) {
     return run_node(a, false);
 }
 
+static struct result run_gateway(const struct args *a) {
+    CHECK(args_has(a, "--config"), ERR_INVALID, "--config FILE is needed; docs/operations.md shows one");
+    struct config_override list[ARGS_REPEAT_MAX + 2];
+    AUTO_FREE char *storage = NULL;
+    struct supervisor_options options = {
+        .gateway_only = true, .config_file = args_get(a, "--config"), .overrides = list};
+    TRY(overrides(a, list, &options.override_count, &storage));
+    list[options.override_count++] = (struct config_override){"engine.enabled", "false"};
+    return supervisor_run(&options);
+}
+
 static struct result run_devctl(const struct args *a) {
     const char *data = args_get(a, "--data");
     TRY(supervisor_control(data ? data : "lockset-data", a->positional[0], a->positional[1]));
@@ -101,6 +112,13 @@ const struct command node_commands[] = {
                                   SET_OPTION,
                                   END},
      true, run_serve},
+    {"gateway", "",
+     "The encrypting S3 gateway alone: organizations, their keys, and a bucket for each; no engines, no collections.",
+     (const struct args_option[]){{"--config", "FILE", "settings in YAML (needed)", NULL},
+                                  {"--data", "DIR", "data folder", NULL},
+                                  SET_OPTION,
+                                  END},
+     true, run_gateway},
     {"devctl", "ACTION PROCESS",
      "Stops, starts, freezes or thaws one process of a running node (kms.us-west-2, keyring, api, ...).",
      (const struct args_option[]){{"--data", "DIR", "data folder of the node", "./lockset-data"}, END}, true,

@@ -234,6 +234,10 @@ static struct result check_region(struct config *c, size_t index) {
         "region %s: api.listen %s can be reached from other hosts, so it needs api.tls.cert and api.tls.key; behind a "
         "proxy of your own listen on 127.0.0.1",
         r->name, r->api_listen);
+    CHECK(!r->gateway_listen || c->gateway_tls_cert || config_is_this_host(slice_str(r->gateway_listen)), ERR_INVALID,
+          "region %s: gateway.listen %s can be reached from other hosts, so it needs gateway.tls.cert and "
+          "gateway.tls.key; behind a proxy of your own listen on 127.0.0.1",
+          r->name, r->gateway_listen);
     return OK;
 }
 
@@ -246,6 +250,9 @@ static struct result check_whole(struct config *c) {
     TRY(make_absolute(&c->webhook_secret_file));
     TRY(make_absolute(&c->api_tls_cert));
     TRY(make_absolute(&c->api_tls_key));
+    TRY(make_absolute(&c->gateway_tls_cert));
+    TRY(make_absolute(&c->gateway_tls_key));
+    CHECK(!c->gateway_tls_cert == !c->gateway_tls_key, ERR_INVALID, "gateway.tls.cert and gateway.tls.key go together");
     CHECK(!c->api_tls_cert == !c->api_tls_key, ERR_INVALID, "api.tls.cert and api.tls.key go together");
     for (size_t i = 0; i < c->region_count; i++)
         TRY(check_region(c, i));

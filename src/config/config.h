@@ -26,11 +26,13 @@ struct config {
     char *service_account_id; /* 12 digits */
     bool customer_keys_enabled;
     bool org_auto_add_regions;
+    bool engine_enabled; /* false: gateways only */
     bool engine_allow_weak_isolation;
     int64_t engine_idle_timeout_ms, engine_max_age_ms;
     int64_t engine_memory_bytes;              /* what one engine may use */
     char *engine_chdb;                        /* path of libchdb.so */
     char *api_tls_cert, *api_tls_key;         /* PEM files; both or none */
+    char *gateway_tls_cert, *gateway_tls_key; /* the same for S3 clients */
     char *aws_credentials_file, *aws_profile; /* NULL: the environment */
     char *operator_token_file;                /* holds the operator's token (serve); NULL in dev */
     int64_t dev_port_base, dev_kms_day_ms;

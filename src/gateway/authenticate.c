@@ -9,11 +9,16 @@
 enum { MAX_SKEW_MS = 15 * 60 * 1000 };
 
 static bool lookup(void *arg, const char *access_key_id, struct sigv4_credential *ret) {
-    const struct exchange *x = arg;
-    const struct listener *listener = x->listener;
-    /* An access key id is no secret; the secret key is compared inside of sigv4. */
-    if (strcmp(access_key_id, listener->credentials.access_key) != 0) return false;
-    *ret = (struct sigv4_credential){.secret_key = slice_str(listener->credentials.secret_key)};
+    struct exchange *x = arg;
+    const struct gateway_credentials *own = &x->listener->credentials;
+    if (x->settings->secret != NULL) {
+        if (!x->settings->secret(x->settings->secret_arg, access_key_id, x->secret_key)) return false;
+    } else {
+        /* An access key id is no secret; the secret key is compared inside of sigv4. */
+        if (own->access_key[0] == '\0' || strcmp(access_key_id, own->access_key) != 0) return false;
+        mem_copy(x->secret_key, own->secret_key, sizeof x->secret_key);
+    }
+    *ret = (struct sigv4_credential){.secret_key = slice_str(x->secret_key)};
     return true;
 }
 
@@ -58,11 +63,8 @@ static void refuse(struct exchange *x, const struct sigv4_verified *v) {
 static bool keep_signing_key(struct exchange *x, const char *content_sha256) {
     enum sigv4_payload form = sigv4_payload_parse(content_sha256, NULL);
     if (form != SIGV4_PAYLOAD_STREAMING && form != SIGV4_PAYLOAD_STREAMING_TRAILER) return true;
-    struct sigv4_credential credential;
-    struct result r = OK;
-    if (lookup(x, x->authorized.access_key_id, &credential))
-        r = sigv4_signing_key(credential.secret_key, x->authorized.amz_date, x->authorized.region, "s3",
-                              &x->signing_key);
+    struct result r = sigv4_signing_key(slice_str(x->secret_key), x->authorized.amz_date, x->authorized.region, "s3",
+                                        &x->signing_key);
     if (is_ok(r)) return true;
     exchange_fail_result(x, r, S3_ERR_ACCESS_DENIED);
     return false;
@@ -113,5 +115,7 @@ bool exchange_authenticate(struct exchange *x) {
         return false;
     }
     x->authorized = v;
-    return keep_signing_key(x, content_sha256);
+    bool kept = keep_signing_key(x, content_sha256);
+    wipe(x->secret_key, sizeof x->secret_key);
+    return kept;
 }

@@ -244,6 +244,7 @@ static void done(void *context, struct http_request *http) {
     s3_chunked_done(&x->chunked);
     s3_digest_done(&x->digest);
     secret_done(&x->signing_key);
+    wipe(x->secret_key, sizeof x->secret_key);
     s3_request_done(&x->request);
     buf_done(&x->body);
     buf_done(&x->ahead);

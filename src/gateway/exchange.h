@@ -28,6 +28,8 @@ struct listener {
 struct gateway_settings {
     struct store *store;
     struct lease *lease;
+    gateway_secret_fn *secret; /* NULL: the listener's credentials */
+    void *secret_arg;
     char *region, *bucket, *key_arn;
     int64_t bucket_created_ms;
 };
@@ -54,8 +56,9 @@ struct exchange {
     struct s3_digest digest;
     bool is_chunked; /* the body comes as aws-chunked */
     struct s3_chunked chunked;
-    struct secret signing_key;        /* for chunk signatures; empty otherwise */
-    struct sigv4_verified authorized; /* the request's own signature, where their chain begins */
+    char secret_key[GATEWAY_SECRET_KEY_BYTES]; /* of who asks */
+    struct secret signing_key;                 /* for chunk signatures; empty otherwise */
+    struct sigv4_verified authorized;          /* the request's own signature, where their chain begins */
     char id[EXCHANGE_ID_BYTES];
     struct buf body;             /* of S3_BODY_XML */
     struct store_writer *writer; /* of S3_BODY_STREAM */

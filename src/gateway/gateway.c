@@ -55,6 +55,8 @@ struct result gateway_new(const struct gateway_options *options, struct gateway 
     g->settings = (struct gateway_settings){
         .store = options->store,
         .lease = options->lease,
+        .secret = options->secret,
+        .secret_arg = options->secret_arg,
         .region = str_dup(options->region),
         .bucket = str_dup(options->bucket != NULL ? options->bucket : "lockset"),
         .key_arn = str_dup(options->key_arn),
@@ -97,7 +99,7 @@ struct result gateway_serve(struct gateway *g, uint64_t epoch, int listen_fd,
     struct listener *listener = mem_alloc(sizeof *listener);
     listener->gateway = g;
     listener->epoch = epoch;
-    listener->credentials = *credentials;
+    if (credentials != NULL) listener->credentials = *credentials;
     const struct http_server_options options = {
         .listen_fd = listen_fd,
         .handler = exchange_handler,

@@ -21,7 +21,13 @@ struct gateway_credentials {
 /* Fresh random ones, of AWS's usual lengths (20 and 40 characters). Wipe them after use. */
 struct result gateway_credentials_random(struct gateway_credentials *ret);
 
+/* The secret key of an access key, for the caller to wipe; false: there is no such key, or it can't be had now. Called
+ * by the threads of requests, once for each. */
+typedef bool gateway_secret_fn(void *arg, const char *access_key, char ret[static GATEWAY_SECRET_KEY_BYTES]);
+
 struct gateway_options {
+    gateway_secret_fn *secret; /* NULL: each listener has one access key, given to gateway_serve */
+    void *secret_arg;
     struct store *store;       /* borrowed */
     struct lease *lease;       /* borrowed */
     const char *region;        /* accepted in credential scopes, beside us-east-1, which S3 clients sign by default */
@@ -38,7 +44,8 @@ struct result gateway_new(const struct gateway_options *options, struct gateway 
 struct gateway *gateway_free(struct gateway *g);
 
 /* Makes `epoch` the current one, stops the listener before (cut, drained), then serves listen_fd, which the gateway
- * owns from now on, also on failure. One thread at a time. CONFLICT if the epoch is not above the current one. */
+ * owns from now on, also on failure. credentials: NULL where the options have `secret`. One thread at a time. CONFLICT
+ * if the epoch is not above the current one. */
 struct result gateway_serve(struct gateway *g, uint64_t epoch, int listen_fd,
                             const struct gateway_credentials *credentials);
 /* Ends the current listener, cut and drained. One thread at a time. */

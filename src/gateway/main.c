@@ -1,10 +1,11 @@
 /* lockset-gateway: the process that can turn one organization's sealed objects into plaintext, for as long as the
  * keyring's lease lasts.
  *
- *     lockset-gateway --config FILE --org ID --region NAME --store DIR --key-arn ARN
+ *     lockset-gateway --config FILE --org ID --region NAME --store DIR --key-arn ARN [--outside yes]
  *
  * Descriptor 3 is the control socket to the keyring (keys/wire.h), descriptor 4 the one to the supervisor, which
- * announces engines (gateway/handover.h). */
+ * announces engines (gateway/handover.h); with --outside, descriptor 5 is the listening socket for other S3 clients
+ * (gateway/outside.h). */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include "gateway/gateway.h"
 #include "gateway/handover.h"
 #include "gateway/keyring_link.h"
+#include "gateway/outside.h"
 #include "keys/deadman.h"
 #include "keys/wire.h"
 #include "store/cache.h"
@@ -28,13 +30,14 @@
 enum {
     KEYRING_FD = 3,
     SUPERVISOR_FD = 4,
+    OUTSIDE_FD = 5,
     SECRET_HEAP_BYTES = 4 * 1024 * 1024,
     LISTENER_TIMEOUT_MS = 60 * 1000,
     READY_TIMEOUT_MS = 5000,
 };
 
 struct options {
-    const char *config, *org, *region, *store, *key_arn;
+    const char *config, *org, *region, *store, *key_arn, *outside;
 };
 
 static struct result parse_options(int argc, char **argv, struct options *ret) {
@@ -42,11 +45,8 @@ static struct result parse_options(int argc, char **argv, struct options *ret) {
     const struct {
         const char *name;
         const char **value;
-    } known[] = {{"--config", &o.config},
-                 {"--org", &o.org},
-                 {"--region", &o.region},
-                 {"--store", &o.store},
-                 {"--key-arn", &o.key_arn}};
+    } known[] = {{"--config", &o.config}, {"--org", &o.org},         {"--region", &o.region},
+                 {"--store", &o.store},   {"--key-arn", &o.key_arn}, {"--outside", &o.outside}};
     for (int i = 1; i < argc; i += 2) {
         bool found = false;
         for (size_t k = 0; k < ARRAY_LEN(known); k++) {
@@ -144,6 +144,15 @@ static struct result serve_engines(struct gateway *g) {
     }
 }
 
+static struct result serve_outside(const struct options *o, const struct config *config, struct lease *lease) {
+    if (o->outside == NULL) return OK;
+    CHECK(config != NULL, ERR_INVALID, "--outside needs --config");
+    AUTO_FREE char *registry = str_format("%s/registry.db", config->data);
+    AUTO_FREE char *dir = str_format("%s/s3", o->store);
+    return outside_serve(
+        &(struct outside_options){.registry = registry, .dir = dir, .lease = lease, .listen_fd = OUTSIDE_FD});
+}
+
 static struct result run(const struct options *o, const struct config *config) {
     struct lease *lease = NULL;
     TRY(lease_new(o->org, o->region, o->key_arn, &lease));
@@ -161,6 +170,7 @@ static struct result run(const struct options *o, const struct config *config) {
                                             .key_arn = o->key_arn,
                                             .bucket_created_ms = folder_created_ms(o->store)};
     TRY(gateway_new(&options, &g));
+    TRY(serve_outside(o, config, lease));
     TRY(wire_send_ready(KEYRING_FD, READY_TIMEOUT_MS));
     log_info("gateway.ready", KV("org", o->org), KV("region", o->region));
     return serve_engines(g);

@@ -191,6 +191,7 @@ void pair_arm(struct unit *u);
 /* Ends both at once and fails whoever waits. */
 void pair_end(struct unit *u, const char *code, const char *message);
 void pair_kill_engine(struct unit *u, int64_t epoch, struct api_call call);
+/* engine_fd -1, engine_pid 0: this node runs no engines. */
 void pair_started(struct unit *u, int64_t epoch, int gateway_pid, int engine_pid, const char *engine_socket,
                   int gateway_fd, int engine_fd);
 void pair_engine_started(struct unit *u, int64_t epoch, int engine_pid, const char *engine_socket, int engine_fd);
@@ -220,6 +221,12 @@ void branch_copy(const struct registry_wrapped_key *from, struct registry_wrappe
 void branch_adopt(struct unit *u, struct registry_wrapped_key *fresh);
 /* "0123..." to 16 bytes; false if it is no such thing. */
 bool branch_id_bytes(const char *hex, uint8_t ret[static 16]);
+
+/* ---- s3_key.c ---- */
+
+/* Answers with the secret of a new access key for S3 clients, or why there is none. INVALID: no such id can be; then
+ * nothing is answered. */
+struct result s3_key_create(struct unit *u, struct api_call call, const char *id);
 
 /* ---- supervisor_link.c: fd 3 ---- */
 

@@ -51,7 +51,8 @@ void member_kill(struct member *m) {
 
 static void take_message(struct unit *u, bool is_gateway, const struct wire_message *m) {
     if (m->type == WIRE_READY) {
-        if (!is_gateway) pair_ready(u);
+        /* An engine that is ready has its gateway already. */
+        if (!is_gateway || !u->k->config->engine_enabled) pair_ready(u);
     } else if (m->type == WIRE_NEED_BRANCH && is_gateway) {
         branch_fetch(u, m->id);
     } else {
@@ -102,6 +103,11 @@ void member_open(struct unit *u, struct member *m, int fd, int pid, bool is_gate
 
 /* ---- Both ---- */
 
+/* Which engine serves now (NULL: none); where there are none there is nothing to tell. */
+static void push_engine(const struct unit *u, const char *engine_socket) {
+    if (u->k->config->engine_enabled) api_push_engine(u->k, u, u->pair.epoch, engine_socket);
+}
+
 void pair_fail_waiters(struct unit *u, const char *code, const char *message) {
     while (u->pair.waiters) {
         struct waiter *w = u->pair.waiters;
@@ -113,14 +119,14 @@ void pair_fail_waiters(struct unit *u, const char *code, const char *message) {
 
 static json_t *engine_fields(const struct unit *u) {
     json_t *j = json_object();
-    json_object_set_new(j, "engine_socket", json_string(u->pair.engine_socket));
+    if (u->k->config->engine_enabled) json_object_set_new(j, "engine_socket", json_string(u->pair.engine_socket));
     json_object_set_new(j, "epoch", json_integer(u->pair.epoch));
     return j;
 }
 
 void pair_ready(struct unit *u) {
     struct pair *p = &u->pair;
-    if (p->phase != PAIR_STARTING || p->engine.fd < 0) return;
+    if (p->phase != PAIR_STARTING || (p->engine.fd < 0 && u->k->config->engine_enabled)) return;
     p->phase = PAIR_RUNNING;
     p->is_withdrawn = false;
     p->engine_since_ns = clock_boottime_ns();
@@ -134,7 +140,7 @@ void pair_ready(struct unit *u) {
         api_reply(u->k, w->call, engine_fields(u));
         mem_free(w);
     }
-    api_push_engine(u->k, u, p->epoch, p->engine_socket);
+    push_engine(u, p->engine_socket);
     unit_poke(u);
 }
 
@@ -169,7 +175,7 @@ void pair_end(struct unit *u, const char *code, const char *message) {
     p->retire = RETIRE_NOT;
     p->is_replacement = false;
     pair_drop_keys(p);
-    if (was_running) api_push_engine(u->k, u, p->epoch, NULL);
+    if (was_running) push_engine(u, NULL);
     pair_fail_waiters(u, code, message);
     unit_poke(u);
 }
@@ -184,7 +190,7 @@ void pair_activate(struct unit *u, struct api_call call) {
     p->last_used_ns = now;
     if (p->phase == PAIR_RUNNING && p->retire != RETIRE_WITHDRAWN) {
         api_reply(u->k, call, engine_fields(u));
-        if (p->is_withdrawn) api_push_engine(u->k, u, p->epoch, p->engine_socket);
+        if (p->is_withdrawn) push_engine(u, p->engine_socket);
         p->is_withdrawn = false;
         return;
     }
@@ -217,7 +223,7 @@ static void plan_restart(struct unit *u, const char *what, const char *status) {
     if (now - p->started_ns >= HEALTHY_MS * NS_PER_MS) p->failures = 0;
     log_warn("pair.lost", KV("org", u->org), KV("region", u->region->name), KV("which", what), KVI("epoch", p->epoch),
              KV("status", status), KVI("failures", p->failures));
-    if (was_running) api_push_engine(u->k, u, p->epoch, NULL);
+    if (was_running) push_engine(u, NULL);
     if (++p->failures > FAILURES_MAX) {
         p->failures = 0;
         p->refuse_until_ns = now + COOL_MS * NS_PER_MS;
@@ -284,7 +290,7 @@ static int64_t idle_tick(struct unit *u, int64_t now_ns) {
     if (now_ns < idle_at) return idle_at;
     if (!p->is_withdrawn) {
         p->is_withdrawn = true;
-        api_push_engine(u->k, u, p->epoch, NULL);
+        push_engine(u, NULL);
     }
     if (now_ns < end_at) return end_at;
     log_info("pair.idle", KV("org", u->org), KV("region", u->region->name), KVI("epoch", p->epoch));

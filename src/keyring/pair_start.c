@@ -201,13 +201,15 @@ void pair_started(struct unit *u, int64_t epoch, int gateway_pid, int engine_pid
     if (!is_awaited(u, epoch)) {
         /* The lease ended meanwhile; the "end" that was sent then may have come before these. */
         kill_stray(u, gateway_pid, gateway_fd);
-        kill_stray(u, engine_pid, engine_fd);
+        if (engine_fd >= 0) kill_stray(u, engine_pid, engine_fd);
         return;
     }
     set_socket(p, engine_socket);
     member_open(u, &p->gateway, gateway_fd, gateway_pid, true);
-    member_open(u, &p->engine, engine_fd, engine_pid, false);
-    arm_engine(u);
+    if (engine_fd >= 0) {
+        member_open(u, &p->engine, engine_fd, engine_pid, false);
+        arm_engine(u);
+    }
     pair_send_keys(u);
 }
 

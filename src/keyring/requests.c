@@ -16,7 +16,8 @@ static struct result hello(struct keyring *k, struct api_call call, const json_t
         json_array_append_new(states, unit_state(k->units[i]));
     for (size_t i = 0; i < k->unit_count; i++) {
         const struct unit *u = k->units[i];
-        if (u->pair.phase != PAIR_RUNNING || u->pair.is_withdrawn || json_array_size(engines) >= HELLO_STATES_MAX)
+        if (u->pair.phase != PAIR_RUNNING || u->pair.is_withdrawn || !k->config->engine_enabled ||
+            json_array_size(engines) >= HELLO_STATES_MAX)
             continue;
         json_t *e = json_object();
         json_object_set_new(e, "org", json_string(u->org));
@@ -123,6 +124,16 @@ static struct result kill_engine(struct keyring *k, struct api_call call, const 
     return OK;
 }
 
+static struct result create_s3_key(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", "actor", "access_key_id", "details", NULL};
+    struct unit *u;
+    const char *id;
+    TRY(json_only(message, allowed));
+    TRY(find_unit(k, message, &u));
+    TRY(json_get_str(message, "access_key_id", &id));
+    return s3_key_create(u, call, id);
+}
+
 static struct result create(struct keyring *k, struct api_call call, const json_t *message) {
     create_org(k, call, message);
     return OK;
@@ -144,20 +155,25 @@ static struct result audit(struct keyring *k, struct api_call call, const json_t
     return OK;
 }
 
+/* What is recorded must not be long. */
+static struct result check_details(const json_t *message) {
+    json_t *details = NULL;
+    TRY(json_opt_object(message, "details", &details));
+    BUF_AUTO(text, AUDIT_DETAILS_MAX);
+    TRY(json_write(details ? details : message, &text));
+    return buf_check(&text);
+}
+
 static struct result check_audit(struct keyring *k, const json_t *message) {
     static const char *const allowed[] = {"id", "op", "org", "region", "action", "actor", "details", NULL};
     const char *action, *actor, *region;
-    json_t *details = NULL;
     TRY(json_only(message, allowed));
     TRY(json_get_str(message, "region", &region));
     CHECK(keyring_find_region(k, region), ERR_INVALID, "this deployment does not serve the region '%.40s'", region);
     TRY(json_get_str(message, "action", &action));
     TRY(json_get_str(message, "actor", &actor));
-    TRY(json_opt_object(message, "details", &details));
     CHECK(*action && strlen(action) <= 64 && strlen(actor) <= 256, ERR_INVALID, "'action' or 'actor' is too long");
-    BUF_AUTO(text, AUDIT_DETAILS_MAX);
-    TRY(json_write(details ? details : message, &text));
-    return buf_check(&text);
+    return check_details(message);
 }
 
 /* is_audited: the operator's, and nothing that ends access: it is recorded first. (Deleting records itself.) */
@@ -167,12 +183,19 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
         audit_then *handle;
         bool is_audited;
     } table[] = {
-        {"hello", hello, false},          {"activate", activate, false},
-        {"recheck", recheck, true},       {"kill_engine", kill_engine, false},
-        {"create_org", create, true},     {"check_key", check_key, true},
-        {"add_region", add_region, true}, {"recover", recover, true},
-        {"recovered", recovered, true},   {"meter", meter, false},
-        {"delete_org", delete, false},    {"audit", audit, true},
+        {"hello", hello, false},
+        {"activate", activate, false},
+        {"recheck", recheck, true},
+        {"kill_engine", kill_engine, false},
+        {"create_org", create, true},
+        {"check_key", check_key, true},
+        {"add_region", add_region, true},
+        {"recover", recover, true},
+        {"recovered", recovered, true},
+        {"meter", meter, false},
+        {"delete_org", delete, false},
+        {"audit", audit, true},
+        {"create_s3_key", create_s3_key, true},
     };
     struct api_call call = {.connection = connection};
     const char *op = "";
@@ -181,6 +204,7 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
     for (size_t i = 0; is_ok(r) && i < ARRAY_LEN(table); i++) {
         if (strcmp(op, table[i].op) != 0) continue;
         if (table[i].handle == audit) r = check_audit(k, message);
+        if (is_ok(r) && table[i].handle == create_s3_key) r = check_details(message);
         if (is_ok(r))
             r = table[i].is_audited ? audit_first(k, call, message, table[i].handle)
                                     : table[i].handle(k, call, message);

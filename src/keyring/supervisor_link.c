@@ -38,13 +38,15 @@ static struct result handle_started(struct unit *u, const json_t *j, int64_t epo
                                     struct ipc_message *m) {
     int64_t gateway_pid = 0, engine_pid;
     const char *socket;
-    unsigned expected = is_pair ? 2 : 1;
+    bool has_engine = u->k->config->engine_enabled;
+    unsigned expected = is_pair && has_engine ? 2 : 1;
     if (is_pair) TRY(json_get_int(j, "gateway_pid", 1, INT32_MAX, &gateway_pid));
-    TRY(json_get_int(j, "engine_pid", 1, INT32_MAX, &engine_pid));
+    TRY(json_get_int(j, "engine_pid", has_engine, INT32_MAX, &engine_pid));
     TRY(json_get_str(j, "engine_socket", &socket));
     CHECK(m->fd_count == expected, ERR_PEER, "%u descriptors came, not %u", m->fd_count, expected);
     if (is_pair)
-        pair_started(u, epoch, (int)gateway_pid, (int)engine_pid, socket, take_fd(m, 0), take_fd(m, 1));
+        pair_started(u, epoch, (int)gateway_pid, (int)engine_pid, socket, take_fd(m, 0),
+                     has_engine ? take_fd(m, 1) : -1);
     else
         pair_engine_started(u, epoch, (int)engine_pid, socket, take_fd(m, 0));
     return OK;

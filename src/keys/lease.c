@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "keys/lease_priv.h"
+#include "keys/s3_secret.h"
 
 enum { TEXT_MAX_BYTES = 2048, BRANCHES_MAX = 65536, OBJECT_KEY_BYTES = KEY_BYTES, NAMER_KEY_BYTES = 2 * KEY_BYTES };
 
@@ -460,4 +461,20 @@ struct result lease_namer_seal(struct lease_namer *n, struct slice aad, struct s
 
 struct result lease_namer_open(struct lease_namer *n, struct slice aad, struct slice in, struct buf *out) {
     return namer_use(n, false, aad, in, out);
+}
+
+/* ---- Access keys of S3 clients ---- */
+
+static struct result s3_secret_locked(struct lease *l, const char *access_key_id, char *ret) {
+    CHECK(!atomic_load(&l->ended), ERR_NO_LEASE, "the organization's lease has ended");
+    CHECK(l->name_key.data, ERR_NOT_FOUND, "the name key was not handed over");
+    return s3_secret_derive(secret_view(&l->name_key), l->org, l->region, access_key_id, ret);
+}
+
+struct result lease_s3_secret(struct lease *l, const char *access_key_id, char ret[static LEASE_S3_SECRET_BYTES]) {
+    TRY(lease_check(l));
+    pthread_mutex_lock(&l->lock);
+    struct result r = s3_secret_locked(l, access_key_id, ret);
+    pthread_mutex_unlock(&l->lock);
+    return r;
 }

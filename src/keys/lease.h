@@ -24,6 +24,7 @@ enum {
     LEASE_SALT_BYTES = 32,
     LEASE_CHUNK_BYTES = 64 * 1024,  /* the most plaintext one call seals or opens */
     LEASE_CONTEXT_MAX_BYTES = 4096, /* of a cipher or namer */
+    LEASE_S3_SECRET_BYTES = 41,
 };
 
 struct lease;
@@ -104,5 +105,11 @@ struct lease_namer *lease_namer_free(struct lease_namer *n);
 struct result lease_namer_seal(struct lease_namer *n, struct slice aad, struct slice in, struct buf *out);
 /* The reverse; CORRUPT when it does not verify. */
 struct result lease_namer_open(struct lease_namer *n, struct slice aad, struct slice in, struct buf *out);
+
+/* ---- Access keys of S3 clients (keys/s3_secret.h) ---- */
+
+/* The secret of an access key of this organization and region: 40 characters and NUL, for the caller to wipe. NO_LEASE;
+ * NOT_FOUND without a name key. */
+struct result lease_s3_secret(struct lease *l, const char *access_key_id, char ret[static LEASE_S3_SECRET_BYTES]);
 
 #endif

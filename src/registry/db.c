@@ -236,8 +236,12 @@ static struct result make_or_check(struct registry *r, const char *path) {
           (long long)version, REGISTRY_SCHEMA_VERSION);
     if (version == 1) {
         TRY(db_exec(r, registry_from_1_sql, "bringing it up to date"));
-        TRY(db_exec(r, "PRAGMA user_version = 2;", "marking the version"));
         version = 2;
+    }
+    if (version == 2) {
+        TRY(db_exec(r, registry_from_2_sql, "bringing it up to date"));
+        TRY(db_exec(r, "PRAGMA user_version = 3;", "marking the version"));
+        version = 3;
     }
     CHECK(version == REGISTRY_SCHEMA_VERSION, ERR_CORRUPT, "%s has the unknown schema version %lld", path,
           (long long)version);

@@ -163,10 +163,10 @@ struct result registry_set_display_name(struct registry *r, const char *id, cons
 struct result registry_delete_org(struct registry *r, const char *id, const char *actor) {
     /* What refers before what is referred to; the link last: the triggers keep it while the organization exists. */
     static const char *const steps[] = {
-        "DELETE FROM collections WHERE org = ?1", "DELETE FROM workspaces WHERE org = ?1",
-        "DELETE FROM api_keys WHERE org = ?1",    "DELETE FROM wrapped_keys WHERE org = ?1",
-        "DELETE FROM org_regions WHERE org = ?1", "DELETE FROM organizations WHERE id = ?1",
-        "DELETE FROM key_links WHERE org = ?1",
+        "DELETE FROM collections WHERE org = ?1",  "DELETE FROM workspaces WHERE org = ?1",
+        "DELETE FROM api_keys WHERE org = ?1",     "DELETE FROM wrapped_keys WHERE org = ?1",
+        "DELETE FROM s3_keys WHERE org = ?1",      "DELETE FROM org_regions WHERE org = ?1",
+        "DELETE FROM organizations WHERE id = ?1", "DELETE FROM key_links WHERE org = ?1",
     };
     {
         DB_TX(tx);

@@ -18,7 +18,7 @@
 
 struct registry; /* opaque */
 
-enum { REGISTRY_SCHEMA_VERSION = 2, REGISTRY_ID_BYTES = 22, REGISTRY_HASH_HEX = 64 };
+enum { REGISTRY_SCHEMA_VERSION = 3, REGISTRY_ID_BYTES = 22, REGISTRY_HASH_HEX = 64 };
 
 /* Opens the file, creating it (mode 0600) when there is none. CONFLICT when a newer Lockset wrote it; CORRUPT when its
  * schema was tampered with. */
@@ -181,6 +181,37 @@ struct result registry_add_api_key(struct registry *r, const char *org, const ch
                                    const char *actor);
 /* NOT_FOUND. */
 struct result registry_find_api_key(struct registry *r, const char *hash, struct registry_api_key *ret);
+
+/* ---- Access keys for S3 clients: of an organization in one region. The secrets are nowhere (keys/s3_secret.h). ----
+ */
+
+enum { REGISTRY_S3_KEY_ID_CHARS = 20, REGISTRY_S3_KEYS_MAX = 1000 };
+
+struct registry_s3_key {
+    char *id; /* the access key id */
+    char *org, *region, *name;
+    int64_t created_at_ms;
+    char *created_by;
+};
+void registry_s3_key_done(struct registry_s3_key *k);
+
+struct registry_s3_keys {
+    struct registry_s3_key *items;
+    size_t count;
+};
+void registry_s3_keys_done(struct registry_s3_keys *list);
+
+/* created_at_ms 0 means now. Also writes an event "s3_key.created". EXISTS (the id), NOT_FOUND (the organization has no
+ * such region), TOO_LARGE (REGISTRY_S3_KEYS_MAX there already). */
+struct result registry_add_s3_key(struct registry *r, const struct registry_s3_key *k);
+/* NOT_FOUND. */
+struct result registry_get_s3_key(struct registry *r, const char *id, struct registry_s3_key *ret);
+/* Oldest first. */
+struct result registry_list_s3_keys(struct registry *r, const char *org, const char *region,
+                                    struct registry_s3_keys *ret);
+/* From its return on nobody finds it. Also writes an event "s3_key.deleted". NOT_FOUND, also for another's. */
+struct result registry_delete_s3_key(struct registry *r, const char *org, const char *region, const char *id,
+                                     const char *actor);
 
 /* ---- Events ---- */
 

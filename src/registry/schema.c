@@ -8,7 +8,15 @@
 
 #define MARKS "CREATE TABLE marks(name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
 
+#define S3_KEYS                                                                                                        \
+    "CREATE TABLE s3_keys("                                                                                            \
+    " id TEXT PRIMARY KEY NOT NULL CHECK(length(id) = 20), org TEXT NOT NULL, region TEXT NOT NULL,"                   \
+    " name TEXT NOT NULL, created_at_ms INTEGER NOT NULL, created_by TEXT NOT NULL,"                                   \
+    " FOREIGN KEY(org, region) REFERENCES org_regions(org, region)) STRICT, WITHOUT ROWID;"                            \
+    "CREATE INDEX s3_keys_by_org ON s3_keys(org, region, created_at_ms);"
+
 const char registry_from_1_sql[] = RECOVERIES MARKS;
+const char registry_from_2_sql[] = S3_KEYS;
 
 /* The triggers are S4: they bind every program that opens the file, sqlite3's shell included.
  *
@@ -66,7 +74,7 @@ const char registry_schema_sql[] =
     " FOREIGN KEY(org, workspace) REFERENCES workspaces(org, name),"
     " FOREIGN KEY(org, region) REFERENCES org_regions(org, region)) STRICT, WITHOUT ROWID;"
 
-    RECOVERIES MARKS
+    RECOVERIES MARKS S3_KEYS
 
     "CREATE TRIGGER key_links_permanent BEFORE UPDATE ON key_links BEGIN"
     " SELECT RAISE(ABORT, 'a key link is permanent: it can not be changed'); END;"

@@ -1,4 +1,4 @@
-/* The registry's tables and triggers, version 2. */
+/* The registry's tables and triggers, version 3. */
 #ifndef LOCKSET_REGISTRY_SCHEMA_H
 #define LOCKSET_REGISTRY_SCHEMA_H
 
@@ -6,5 +6,7 @@
 extern const char registry_schema_sql[];
 /* What version 1 lacks. */
 extern const char registry_from_1_sql[];
+/* What version 2 lacks. */
+extern const char registry_from_2_sql[];
 
 #endif

@@ -13,6 +13,8 @@ const char *const dev_region_names[DEV_REGIONS] = {"us-west-2", "us-east-1"};
 
 static const char customer_account[] = "111122223333";
 
+enum { GATEWAY_PORTS = 10 /* behind the first one */ };
+
 /* n characters of [A-Z2-7]. */
 static struct result random_word(size_t n, char *ret) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -80,6 +82,7 @@ static struct result choose_ports(struct dev *d, const struct config *c) {
     for (unsigned i = 0; i < DEV_REGIONS; i++) {
         TRY(free_port(base ? base + i : 0, &d->api_port[i]));
         if (d->own_kms) TRY(free_port(base ? base + DEV_REGIONS + i : 0, &d->kms_port[i]));
+        TRY(free_port(base ? base + GATEWAY_PORTS + i : 0, &d->gateway_port[i]));
         d->kms_url[i] = d->own_kms ? str_format("http://127.0.0.1:%u", d->kms_port[i]) : str_dup(c->kms_endpoint);
     }
     return OK;
@@ -116,6 +119,7 @@ void dev_done(struct dev *d) {
     for (unsigned i = 0; i < DEV_REGIONS; i++) {
         mem_free(d->kms_url[i]);
         mem_free(d->api_listen[i]);
+        mem_free(d->gateway_listen[i]);
     }
     mem_free(d->operator_token);
     mem_free(d->accounts_file);
@@ -125,10 +129,12 @@ void dev_done(struct dev *d) {
 
 size_t dev_overrides(struct dev *d, char *const service_key_arns[static DEV_REGIONS], struct config_override *ret) {
     static const struct {
-        const char *name, *listen, *endpoint, *key;
+        const char *name, *listen, *gateway, *endpoint, *key;
     } members[DEV_REGIONS] = {
-        {"regions.0.name", "regions.0.api.listen", "regions.0.kms.endpoint", "regions.0.service_key_arn"},
-        {"regions.1.name", "regions.1.api.listen", "regions.1.kms.endpoint", "regions.1.service_key_arn"},
+        {"regions.0.name", "regions.0.api.listen", "regions.0.gateway.listen", "regions.0.kms.endpoint",
+         "regions.0.service_key_arn"},
+        {"regions.1.name", "regions.1.api.listen", "regions.1.gateway.listen", "regions.1.kms.endpoint",
+         "regions.1.service_key_arn"},
     };
     size_t n = 0;
     ret[n++] = (struct config_override){"customer_keys.enabled", "true"};
@@ -139,6 +145,9 @@ size_t dev_overrides(struct dev *d, char *const service_key_arns[static DEV_REGI
         d->api_listen[i] = str_format("127.0.0.1:%u", d->api_port[i]);
         ret[n++] = (struct config_override){members[i].name, dev_region_names[i]};
         ret[n++] = (struct config_override){members[i].listen, d->api_listen[i]};
+        mem_free(d->gateway_listen[i]);
+        d->gateway_listen[i] = str_format("127.0.0.1:%u", d->gateway_port[i]);
+        ret[n++] = (struct config_override){members[i].gateway, d->gateway_listen[i]};
         ret[n++] = (struct config_override){members[i].endpoint, d->kms_url[i]};
         if (service_key_arns[i]) ret[n++] = (struct config_override){members[i].key, service_key_arns[i]};
     }
@@ -151,9 +160,10 @@ struct result dev_write_json(const struct dev *d, const struct config *c, const 
     for (unsigned i = 0; i < DEV_REGIONS; i++) {
         const struct config_region *served = config_find_region(c, dev_region_names[i]);
         AUTO_FREE char *api = str_format("http://127.0.0.1:%u", d->api_port[i]);
-        json_array_append_new(regions, json_pack("{s:s,s:s?,s:s,s:n,s:s?}", "name", dev_region_names[i], "api_url",
-                                                 served ? api : NULL, "kms_url", d->kms_url[i], "gateway_url", "store",
-                                                 served ? served->store_path : NULL));
+        AUTO_FREE char *gateway = str_format("http://127.0.0.1:%u", d->gateway_port[i]);
+        json_array_append_new(regions, json_pack("{s:s,s:s?,s:s,s:s?,s:s?}", "name", dev_region_names[i], "api_url",
+                                                 served ? api : NULL, "kms_url", d->kms_url[i], "gateway_url",
+                                                 served ? gateway : NULL, "store", served ? served->store_path : NULL));
     }
     JSON_AUTO(all);
     all = json_pack("{s:s,s:s,s:I,s:O,s:O}", "operator_token", d->operator_token, "service_account_id",

@@ -11,8 +11,8 @@ enum { DEV_REGIONS = 2 };
 extern const char *const dev_region_names[DEV_REGIONS]; /* us-west-2, us-east-1 */
 
 struct dev {
-    unsigned api_port[DEV_REGIONS], kms_port[DEV_REGIONS];
-    char *kms_url[DEV_REGIONS], *api_listen[DEV_REGIONS];
+    unsigned api_port[DEV_REGIONS], kms_port[DEV_REGIONS], gateway_port[DEV_REGIONS];
+    char *kms_url[DEV_REGIONS], *api_listen[DEV_REGIONS], *gateway_listen[DEV_REGIONS];
     bool own_kms;         /* started by us */
     char *operator_token; /* kept in dev.json between starts */
     char *accounts_file;  /* for lockset-kms */
@@ -26,7 +26,7 @@ void dev_done(struct dev *d);
 /* The overrides that turn the configuration into a development node: the regions with their endpoints and the
  * operator's keys there. An ARN may be NULL. Returns how many; the strings live as long as d. */
 size_t dev_overrides(struct dev *d, char *const service_key_arns[static DEV_REGIONS], struct config_override *ret);
-enum { DEV_OVERRIDES_MAX = 3 + 4 * DEV_REGIONS };
+enum { DEV_OVERRIDES_MAX = 3 + 5 * DEV_REGIONS };
 
 /* The operator's own Multi-Region key and its replica in the other region: those made on an earlier start, or new
  * ones. What couldn't be made stays NULL, and the failure says why. The caller frees the ARNs. */

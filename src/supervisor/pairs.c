@@ -69,6 +69,11 @@ static char *engine_socket_path(const struct pairs *p, const struct pair *pair) 
     return str_format("%s/run/%s.%s", p->config->data, pair->org, pair->region);
 }
 
+/* Where the front (front/) reaches a gateway. */
+static char *outside_socket_path(const struct pairs *p, const struct pair *pair) {
+    return str_format("%s/run/%s@%s", p->config->data, pair->org, pair->region);
+}
+
 static struct result start_gateway(struct pairs *p, struct pair *pair, const char *key_arn, int keyring_end) {
     const struct config_region *region = config_find_region(p->config, pair->region);
     CHECK(region, ERR_INVALID, "the deployment has no region %s", pair->region);
@@ -85,6 +90,14 @@ static struct result start_gateway(struct pairs *p, struct pair *pair, const cha
         .fd_count = 2,
         .stdout_fd = -1,
     };
+    AUTO(close_auto) int outside = -1;
+    if (region->gateway_listen) {
+        AUTO_FREE char *path = outside_socket_path(p, pair);
+        TRY(http_listen_unix(path, &outside));
+        spec.args[10] = "--outside";
+        spec.args[11] = "yes";
+        spec.fds[spec.fd_count++] = outside;
+    }
     TRY(child_start(&spec, &pair->gateway));
     pair->gateway_channel = control[0];
     control[0] = -1;
@@ -130,17 +143,18 @@ static void tell(struct pairs *p, json_t *message, const int *fds, unsigned coun
 static struct result start_pair(struct pairs *p, struct pair *pair, const char *key_arn) {
     CHANNEL_AUTO(to_gateway);
     CHANNEL_AUTO(to_engine);
+    bool has_engine = p->config->engine_enabled;
     TRY(ipc_pair(to_gateway));
     TRY(ipc_pair(to_engine));
     TRY(start_gateway(p, pair, key_arn, to_gateway[1]));
-    TRY(start_engine(p, pair, to_engine[1]));
-    AUTO_FREE char *path = engine_socket_path(p, pair);
+    if (has_engine) TRY(start_engine(p, pair, to_engine[1]));
+    AUTO_FREE char *path = has_engine ? engine_socket_path(p, pair) : str_dup("");
     int fds[] = {to_gateway[0], to_engine[0]};
     tell(p,
          json_pack("{s:s,s:s,s:s,s:I,s:i,s:i,s:s}", "op", "started", "org", pair->org, "region", pair->region, "epoch",
                    (json_int_t)pair->epoch, "gateway_pid", (int)pair->gateway, "engine_pid", (int)pair->engine,
                    "engine_socket", path),
-         fds, 2);
+         fds, has_engine ? 2 : 1);
     return OK;
 }
 

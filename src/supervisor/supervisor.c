@@ -27,7 +27,7 @@
 
 enum {
     REGIONS_MAX = 32,
-    SERVICES_MAX = DEV_REGIONS + 1 + REGIONS_MAX,
+    SERVICES_MAX = DEV_REGIONS + 1 + 2 * REGIONS_MAX,
     POLL_MAX = 3 + SERVICES_MAX,
     KMS_START_S = 20,
     READY_S = 60,
@@ -46,9 +46,11 @@ struct supervisor {
     struct service services[SERVICES_MAX];
     size_t service_count;
     struct service *keyring, *apis; /* apis: one for each region, side by side */
+    struct service *fronts;         /* one for each region with gateway.listen, side by side */
+    size_t front_count;
     struct pairs pairs;
     int signal_fd, control_fd, lock_fd, keyring_fd;
-    int api_fds[REGIONS_MAX];
+    int api_fds[REGIONS_MAX], front_fds[REGIONS_MAX]; /* front_fds: -1 where nothing listens */
     size_t region_count;
     bool stopping, is_ready;
     int stop_signal;
@@ -108,16 +110,32 @@ static struct result start_keyring(void *arg, struct service *s, pid_t *ret_pid)
     return OK;
 }
 
-static struct result listen_region(const struct config_region *region, int *ret_fd) {
-    const char *listen = region->api_listen;
-    CHECK(listen, ERR_INVALID, "region %s has no api.listen (HOST:PORT)", region->name);
+static struct result listen_at(const char *setting, const char *listen, int *ret_fd) {
     const char *colon = strrchr(listen, ':');
     uint64_t port = 0;
     CHECK(colon && is_ok(slice_to_u64(slice_str(colon + 1), 65535, &port)), ERR_INVALID,
-          "api.listen must be HOST:PORT, not '%s'", listen);
+          "%s must be HOST:PORT, not '%s'", setting, listen);
     AUTO_FREE char *host = str_ndup(listen, (size_t)(colon - listen));
     unsigned bound;
     return http_listen_tcp(host, (unsigned)port, ret_fd, &bound);
+}
+
+static struct result listen_region(const struct config_region *region, int *ret_fd) {
+    CHECK(region->api_listen, ERR_INVALID, "region %s has no api.listen (HOST:PORT)", region->name);
+    return listen_at("api.listen", region->api_listen, ret_fd);
+}
+
+static struct result start_front(void *arg, struct service *s, pid_t *ret_pid) {
+    struct supervisor *v = arg;
+    const struct config_region *region = &v->config->regions[s->index];
+    if (v->front_fds[s->index] < 0) TRY(listen_at("gateway.listen", region->gateway_listen, &v->front_fds[s->index]));
+    AUTO_FREE char *program = NULL;
+    TRY(child_program("lockset-front", &program));
+    struct child_spec spec = {.program = program,
+                              .args = {"--config", v->config_file, "--region", region->name},
+                              .fds = {v->front_fds[s->index]},
+                              .fd_count = 1};
+    return start_piped(s, &spec, ret_pid);
 }
 
 static struct result start_api(void *arg, struct service *s, pid_t *ret_pid) {
@@ -195,6 +213,7 @@ static struct result act(void *arg, const char *action, const char *process) {
     if (service) {
         /* Clients of an API that is gone on purpose are turned away; of one that is restarted, they wait. */
         if (service->start == start_api) fd_close(&v->api_fds[service->index]);
+        if (service->start == start_front) fd_close(&v->front_fds[service->index]);
         service->held = true;
         service_reaped(service, status);
     } else {
@@ -381,6 +400,8 @@ static struct result check_files(const struct config *c) {
         const char *name, *file;
     } files[] = {{"api.tls.cert", c->api_tls_cert},
                  {"api.tls.key", c->api_tls_key},
+                 {"gateway.tls.cert", c->gateway_tls_cert},
+                 {"gateway.tls.key", c->gateway_tls_key},
                  {"aws.credentials_file", c->aws_credentials_file},
                  {"engine.chdb", c->engine_chdb}};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
@@ -418,22 +439,30 @@ static struct result listen_all(struct supervisor *v) {
     size_t n = v->config->region_count;
     CHECK(n > 0, ERR_INVALID, "no regions are configured: add 'regions' with name and api.listen");
     CHECK(n <= REGIONS_MAX, ERR_INVALID, "%zu regions are configured; one node serves at most %d", n, REGIONS_MAX);
-    for (; v->region_count < n; v->region_count++)
-        TRY(listen_region(&v->config->regions[v->region_count], &v->api_fds[v->region_count]));
+    for (; v->region_count < n; v->region_count++) {
+        const struct config_region *region = &v->config->regions[v->region_count];
+        v->front_fds[v->region_count] = -1;
+        TRY(listen_region(region, &v->api_fds[v->region_count]));
+        if (!region->gateway_listen) continue;
+        struct result r = listen_at("gateway.listen", region->gateway_listen, &v->front_fds[v->region_count]);
+        if (is_ok(r)) continue;
+        fd_close(&v->api_fds[v->region_count]); /* only whole regions are given back */
+        return r;
+    }
     return OK;
 }
 
 static struct result wait_ready(struct supervisor *v) {
     int64_t until = clock_boottime_ns() + READY_S * NS_PER_S;
-    size_t ready = 0;
-    while (!v->stopping && ready < v->region_count) {
+    size_t ready = 0, needed = v->region_count + v->front_count; /* the fronts stand behind the apis */
+    while (!v->stopping && ready < needed) {
         if (v->apis[ready].said_ready) {
             ready++;
             continue;
         }
         TRY(check_starting(v));
-        CHECK(clock_boottime_ns() < until, ERR_TIMEOUT, "the API didn't get ready within %d s; the log above tells why",
-              READY_S);
+        CHECK(clock_boottime_ns() < until, ERR_TIMEOUT, "%s didn't get ready within %d s; the log above tells why",
+              v->apis[ready].name, READY_S);
         loop_once(v, 50);
     }
     if (v->stopping) return OK;
@@ -443,6 +472,12 @@ static struct result wait_ready(struct supervisor *v) {
     printf("ready: api=%s://%s", scheme, v->config->regions[0].api_listen);
     for (size_t i = 1; i < v->region_count; i++)
         printf(" api.%s=%s://%s", v->config->regions[i].name, scheme, v->config->regions[i].api_listen);
+    for (size_t i = 0; i < v->region_count; i++) {
+        const struct config_region *region = &v->config->regions[i];
+        if (region->gateway_listen)
+            printf(" s3.%s=%s://%s", region->name, v->config->gateway_tls_cert ? "https" : "http",
+                   region->gateway_listen);
+    }
     if (v->options->dev) {
         for (size_t i = 0; i < DEV_REGIONS; i++)
             printf(" kms.%s=%s", dev_region_names[i], v->dev.kms_url[i]);
@@ -454,12 +489,13 @@ static struct result wait_ready(struct supervisor *v) {
 
 /* A program that isn't there is not a crash that a restart could mend. */
 static struct result check_programs(const struct supervisor *v) {
-    static const char *const needed[] = {"lockset-keyring", "lockset-gateway", "lockset-engine", "lockset-api",
-                                         "lockset-kms"};
+    static const char *const needed[] = {"lockset-keyring", "lockset-gateway", "lockset-engine",
+                                         "lockset-api",     "lockset-front",   "lockset-kms"};
     for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
         AUTO_FREE char *path = NULL;
         TRY(child_program(needed[i], &path));
         if (!v->options->dev && !strcmp(needed[i], "lockset-kms")) continue;
+        if (v->options->gateway_only && !strcmp(needed[i], "lockset-engine")) continue;
         CHECK(access(path, X_OK) == 0, ERR_NOT_FOUND, "%s is missing; the programs of Lockset stand in one folder",
               path);
     }
@@ -469,6 +505,7 @@ static struct result check_programs(const struct supervisor *v) {
 static struct result start_node(struct supervisor *v) {
     TRY(check_programs(v));
     TRY(config_load(v->options->config_file, v->options->overrides, v->options->override_count, &v->config));
+    CHECK(!v->options->gateway_only || !v->config->engine_enabled, ERR_INTERNAL, "a gateway alone has no engines");
     TRY(lock_data(v));
     TRY(block_signals(v));
     http_client_start();
@@ -490,8 +527,14 @@ static struct result start_node(struct supervisor *v) {
         struct service *s = add_service(v, name, start_api, i);
         if (i == 0) v->apis = s;
     }
+    for (size_t i = 0; i < v->region_count; i++) {
+        if (!v->config->regions[i].gateway_listen) continue;
+        struct service *s = add_service(v, str_format("s3.%s", v->config->regions[i].name), start_front, i);
+        if (v->front_count++ == 0) v->fronts = s;
+    }
+    CHECK(!v->options->gateway_only || v->front_count > 0, ERR_INVALID, "no region has a gateway.listen (HOST:PORT)");
     service_start(v->keyring);
-    for (size_t i = 0; i < v->region_count; i++)
+    for (size_t i = 0; i < v->region_count + v->front_count; i++)
         service_start(&v->apis[i]);
     return wait_ready(v);
 }
@@ -521,6 +564,8 @@ static void end_node(struct supervisor *v) {
     v->stopping = true;
     for (size_t i = 0; v->apis && i < v->region_count; i++)
         ask_to_end(&v->apis[i]);
+    for (size_t i = 0; i < v->front_count; i++)
+        ask_to_end(&v->fronts[i]);
     int64_t drained_ns = clock_boottime_ns() + API_DRAIN_MS * NS_PER_MS;
     for (size_t i = 0; v->apis && i < v->region_count; i++) {
         int64_t left_ms = (drained_ns - clock_boottime_ns()) / NS_PER_MS;
@@ -536,8 +581,10 @@ static void end_node(struct supervisor *v) {
         service_done(&v->services[i]);
     if (v->options->dev) dev_done(&v->dev);
     bool is_owner = v->control_fd >= 0; /* of the folder */
-    for (size_t i = 0; i < v->region_count; i++)
+    for (size_t i = 0; i < v->region_count; i++) {
         fd_close(&v->api_fds[i]);
+        fd_close(&v->front_fds[i]);
+    }
     int *fds[] = {&v->signal_fd, &v->control_fd, &v->keyring_fd, &v->lock_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         if (*fds[i] >= 0) close(*fds[i]);

@@ -6,6 +6,7 @@
 #include "config/config.h"
 
 struct supervisor_options {
+    bool gateway_only;       /* `lockset gateway`: no engines */
     bool dev;                /* with a local KMS, credentials and dev.json */
     const char *config_file; /* NULL in dev: defaults */
     const struct config_override *overrides;

@@ -101,6 +101,9 @@ class ToyKeyring:
     def op_audit(self, m):
         return {"ok": True}
 
+    def op_create_s3_key(self, m):
+        return {"ok": True, "secret": "s" * 40}
+
     def op_create_org(self, m):
         org = "o" + secrets.token_hex(10)
         arn = m.get("arn")

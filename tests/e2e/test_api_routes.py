@@ -12,7 +12,7 @@ from lockset_dev import ROOT, wait_for
 
 TABLE = (pathlib.Path(ROOT) / "src" / "api" / "serve.c").read_text()
 ROUTES = re.findall(r'\{"([A-Z]+)", "([^"]+)", ROUTER_([A-Z]+), \w+\}', TABLE)
-OWN, ADMIN = [r for r in ROUTES if r[2] in ("ORGANIZATION", "ANYWHERE")], [r for r in ROUTES if r[2] == "OPERATOR"]
+OWN, ADMIN = [r for r in ROUTES if r[2] in ("ORGANIZATION", "STORE", "ANYWHERE")], [r for r in ROUTES if r[2] == "OPERATOR"]
 WITH_BODY = [r for r in OWN + ADMIN if r[0] != "GET"]
 
 
@@ -74,7 +74,7 @@ def assert_refused(answer, what, *statuses):
 
 def test_the_table_was_read():
     assert len(ROUTES) == TABLE.count(", ROUTER_") - 1 and len(ROUTES) >= 30, "the end of the table is PUBLIC, and no route"
-    assert {r[2] for r in ROUTES} == {"PUBLIC", "OPERATOR", "ORGANIZATION", "ANYWHERE"}
+    assert {r[2] for r in ROUTES} == {"PUBLIC", "OPERATOR", "ORGANIZATION", "STORE", "ANYWHERE"}
 
 
 @each(OWN + ADMIN)

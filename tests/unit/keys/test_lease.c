@@ -339,6 +339,32 @@ static void test_end_under_use(void **state) {
     lease_free(l);
 }
 
+/* Stable: a secret that was shown to somebody is good for ever; and every part of what it is derived from counts. */
+static void test_s3_secrets(void **state) {
+    char secret[LEASE_S3_SECRET_BYTES], again[LEASE_S3_SECRET_BYTES];
+    struct lease *l = working();
+    ASSERT_OK(lease_s3_secret(l, "LSKAAAAAAAAAAAAAAAA2", secret));
+    assert_string_equal(secret, "AqIBkbQysJOwzM-oalsNecOMGJMXcCy-DKH7-zal");
+    ASSERT_OK(lease_s3_secret(l, "LSKAAAAAAAAAAAAAAAA2", again));
+    assert_string_equal(secret, again);
+    ASSERT_OK(lease_s3_secret(l, "LSKAAAAAAAAAAAAAAAA3", again));
+    assert_string_not_equal(secret, again);
+    ASSERT_ERR(INVALID, lease_s3_secret(l, "", again));
+    lease_end(l);
+    ASSERT_ERR(NO_LEASE, lease_s3_secret(l, "LSKAAAAAAAAAAAAAAAA2", again));
+    lease_free(l);
+    const char *const others[][2] = {{"o2", "us-west-2"}, {"o1", "us-east-1"}, {"o1us", "-west-2"}};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        l = fresh(others[i][0], others[i][1]);
+        arm(l, 3600 * 1000);
+        ASSERT_ERR(NOT_FOUND, lease_s3_secret(l, "LSKAAAAAAAAAAAAAAAA2", again));
+        set_names(l);
+        ASSERT_OK(lease_s3_secret(l, "LSKAAAAAAAAAAAAAAAA2", again));
+        assert_string_not_equal(secret, again);
+        lease_free(l);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_nothing_before_it_is_armed),
     cmocka_unit_test(test_nothing_after_its_time),
@@ -347,6 +373,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_chunks_in_turn),
     cmocka_unit_test(test_fetch),
     cmocka_unit_test(test_names),
+    cmocka_unit_test(test_s3_secrets),
     cmocka_unit_test(test_end_under_use),
 };
 

@@ -339,10 +339,10 @@ static void a_newer_or_changed_file_is_refused(void **state) {
     assert_int_equal(stat(p->path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     struct registry *r;
-    AUTO_FREE char *none = raw(p, "PRAGMA user_version = 3");
+    AUTO_FREE char *none = raw(p, "PRAGMA user_version = 4");
     assert_null(none);
     ASSERT_ERR(CONFLICT, registry_open(p->path, &r));
-    AUTO_FREE char *back = raw(p, "PRAGMA user_version = 2; DROP TRIGGER key_links_permanent");
+    AUTO_FREE char *back = raw(p, "PRAGMA user_version = 3; DROP TRIGGER key_links_permanent");
     assert_null(back);
     ASSERT_ERR(CORRUPT, registry_open(p->path, &r));
     AUTO_FREE char *weaker =
@@ -357,7 +357,8 @@ static void a_newer_or_changed_file_is_refused(void **state) {
 static void a_file_of_version_1_is_brought_up_to_date(void **state) {
     struct place *p = *state;
     ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
-    AUTO_FREE char *older = raw(p, "DROP TABLE recoveries; DROP TABLE marks; PRAGMA user_version = 1");
+    AUTO_FREE char *older =
+        raw(p, "DROP TABLE recoveries; DROP TABLE marks; DROP TABLE s3_keys; PRAGMA user_version = 1");
     assert_null(older);
     struct registry *r;
     ASSERT_OK(registry_open(p->path, &r));
@@ -366,6 +367,59 @@ static void a_file_of_version_1_is_brought_up_to_date(void **state) {
     registry_close(r);
     ASSERT_OK(registry_open(p->path, &r));
     registry_close(r);
+}
+
+static struct registry_s3_key s3_key(const char *id, const char *region) {
+    return (struct registry_s3_key){.id = mem_unconst(id),
+                                    .org = mem_unconst(ORG),
+                                    .region = mem_unconst(region),
+                                    .name = mem_unconst("a loader's"),
+                                    .created_by = mem_unconst("operator")};
+}
+
+static void s3_keys_belong_to_one_region(void **state) {
+    struct place *p = *state;
+    ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
+    struct registry_s3_key one = s3_key("LSKAAAAAAAAAAAAAAAA2", "us-west-2"),
+                           two = s3_key("LSKAAAAAAAAAAAAAAAA3", "us-west-2");
+    struct registry_s3_key nowhere = s3_key("LSKAAAAAAAAAAAAAAAA4", "us-east-1");
+    ASSERT_OK(registry_add_s3_key(p->r, &one));
+    ASSERT_ERR(EXISTS, registry_add_s3_key(p->r, &one));
+    ASSERT_ERR(NOT_FOUND, registry_add_s3_key(p->r, &nowhere));
+    ASSERT_OK(registry_add_s3_key(p->r, &two));
+    AUTO(registry_s3_key_done) struct registry_s3_key got = {0};
+    ASSERT_OK(registry_get_s3_key(p->r, one.id, &got));
+    assert_string_equal(got.org, ORG);
+    assert_string_equal(got.region, "us-west-2");
+    assert_string_equal(got.name, "a loader's");
+    assert_true(got.created_at_ms > 0);
+    ASSERT_ERR(NOT_FOUND, registry_get_s3_key(p->r, "lskaaaaaaaaaaaaaaaa2", &got)); /* ids are not folded */
+    AUTO(registry_s3_keys_done) struct registry_s3_keys list = {0};
+    ASSERT_OK(registry_list_s3_keys(p->r, ORG, "us-west-2", &list));
+    assert_int_equal(list.count, 2);
+    ASSERT_ERR(NOT_FOUND, registry_delete_s3_key(p->r, ORG2, "us-west-2", one.id, "operator"));
+    ASSERT_ERR(NOT_FOUND, registry_delete_s3_key(p->r, ORG, "us-east-1", one.id, "operator"));
+    ASSERT_OK(registry_delete_s3_key(p->r, ORG, "us-west-2", one.id, "operator"));
+    ASSERT_ERR(NOT_FOUND, registry_delete_s3_key(p->r, ORG, "us-west-2", one.id, "operator"));
+    struct registry_s3_key none = {0};
+    ASSERT_ERR(NOT_FOUND, registry_get_s3_key(p->r, one.id, &none));
+    AUTO(registry_events_done) struct registry_events events = {0};
+    ASSERT_OK(registry_list_events(p->r, ORG, 0, 10, &events));
+    assert_string_equal(events.items[0].kind, "s3_key.deleted");
+    assert_string_equal(events.items[1].kind, "s3_key.created");
+    ASSERT_OK(registry_delete_org(p->r, ORG, "operator"));
+    ASSERT_ERR(NOT_FOUND, registry_get_s3_key(p->r, two.id, &none));
+}
+
+static void a_file_of_version_2_is_brought_up_to_date(void **state) {
+    struct place *p = *state;
+    ASSERT_OK(create(p->r, ORG, "acme", REGISTRY_CUSTOMER, HASH));
+    AUTO_FREE char *older = raw(p, "DROP TABLE s3_keys; PRAGMA user_version = 2");
+    assert_null(older);
+    AUTO(registry_close_auto) struct registry *r = NULL;
+    ASSERT_OK(registry_open(p->path, &r));
+    struct registry_s3_key one = s3_key("LSKAAAAAAAAAAAAAAAA2", "us-west-2");
+    ASSERT_OK(registry_add_s3_key(r, &one));
 }
 
 static void regions_are_added(void **state) {
@@ -466,6 +520,8 @@ static const struct CMUnitTest tests[] = {
     IN_PLACE(api_keys_are_added),
     IN_PLACE(a_newer_or_changed_file_is_refused),
     IN_PLACE(a_file_of_version_1_is_brought_up_to_date),
+    IN_PLACE(a_file_of_version_2_is_brought_up_to_date),
+    IN_PLACE(s3_keys_belong_to_one_region),
     IN_PLACE(regions_are_added),
     IN_PLACE(a_deleted_organization_leaves_its_history_only),
     IN_PLACE(recoveries_are_remembered_and_go_with_their_collection),
