@@ -1,4 +1,5 @@
 """The local KMS where it gets tight: a full disk, two clients after the same name, dates that pass while it doesn't run."""
+import json
 import resource
 import signal
 import threading
@@ -175,5 +176,35 @@ def test_contexts_of_other_types(tmp_path):
         kms.ok("PutKeyPolicy", KeyId=key, Policy=policy({**allow("*", "kms:*"), "Effect": "Deny", "Action": "kms:Encrypt", "Condition": {
             "StringEquals": {"kms:EncryptionContext:n": "7"}}}))
         kms.refuses("AccessDeniedException", "Encrypt", KeyId=key, Plaintext=b64(b"x"), EncryptionContext={"n": 7})
+    finally:
+        assert kms.stop() == 0
+
+
+def test_as_many_grants_as_there_can_be(tmp_path):
+    """5,000 a key: listed in pages, found when asked, and no more until one is gone."""
+    kms = Kms(tmp_path).start()
+    key = kms.ok("CreateKey")["KeyMetadata"]["KeyId"]
+    first = kms.ok("CreateGrant", KeyId=key, GranteePrincipal=ALICE, Operations=["Encrypt"])["GrantId"]
+    assert kms.stop() == 0
+    file = tmp_path / WEST / "keys" / f"{key}.json"
+    stored = json.loads(file.read_text())
+    one, = json.loads(stored["state"]["grants"])
+    ids = [first, *(f"{n:064x}" for n in range(1, 4999))]
+    stored["state"]["grants"] = json.dumps([{**one, "id": i} for i in ids])
+    file.write_text(json.dumps(stored))
+    kms.start()
+    try:
+        give = {"KeyId": key, "GranteePrincipal": f"arn:aws:iam::{SERVICE}:root", "Operations": ["GenerateDataKey"]}
+        last = kms.ok("CreateGrant", **give)["GrantId"]
+        assert "as many grants" in kms.refuses("LimitExceededException", "CreateGrant", **give)
+        listed = [g["GrantId"] for page in kms.client().get_paginator("list_grants").paginate(
+            KeyId=key, PaginationConfig={"PageSize": 100}) for g in page["Grants"]]
+        assert len(listed) == 5000 and set(listed) == {*ids, last}
+        arn = kms.ok("DescribeKey", KeyId=key)["KeyMetadata"]["Arn"]
+        kms.ok("GenerateDataKey", "service", KeyId=arn, KeySpec="AES_256")  # by the last of them
+        kms.ok("RevokeGrant", KeyId=key, GrantId=ids[2500])
+        assert kms.ok("ListGrants", KeyId=key, GrantId=ids[2501])["Grants"][0]["GrantId"] == ids[2501]
+        kms.ok("CreateGrant", **give)
+        kms.refuses("LimitExceededException", "CreateGrant", **give)
     finally:
         assert kms.stop() == 0
