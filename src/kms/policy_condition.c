@@ -73,7 +73,9 @@ static struct result parse_operator(const char *text, struct kmsd_condition *int
 static bool is_kms_key(const char *name) {
     size_t prefix_len = sizeof context_prefix - 1;
     if (strncasecmp(name, context_prefix, prefix_len) == 0) return name[prefix_len] != '\0';
-    if (strncasecmp(name, "kms:RecipientAttestation:PCR", strlen("kms:RecipientAttestation:PCR")) == 0) return true;
+    static const char *const registers[] = {"kms:RecipientAttestation:PCR", "kms:RecipientAttestation:NitroTPMPCR"};
+    for (size_t i = 0; i < ARRAY_LEN(registers); i++)
+        if (strncasecmp(name, registers[i], strlen(registers[i])) == 0) return true;
     for (size_t i = 0; i < ARRAY_LEN(kms_keys); i++)
         if (strcasecmp(kms_keys[i], name) == 0) return true;
     return false;
