@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "keys/deadman.h"
 #include "keys/wire.h"
@@ -55,6 +56,20 @@ static struct result arm(struct keyring_link *k, int64_t expiry_boottime_ns) {
     return OK;
 }
 
+/* Tells what was wiped: the keyring writes it down. It is gone all the same if nobody listens. */
+static _Noreturn void end(struct keyring_link *k) {
+    struct lease_wiped w = lease_end_counted(k->lease);
+    const struct wire_wiped told = {.branch_keys = w.branch_keys,
+                                    .name_keys = w.name_keys,
+                                    .streams = w.ciphers,
+                                    .namers = w.namers,
+                                    .epoch_keys = w.epoch_keys,
+                                    .unix_ms = clock_unix_ms(),
+                                    .boottime_ns = clock_boottime_ns()};
+    result_ignore(wire_send_ended(k->fd, &told, 0));
+    _exit(0);
+}
+
 static struct result obey(struct keyring_link *k, const struct wire_message *m) {
     switch (m->type) {
     case WIRE_ARM:
@@ -75,11 +90,11 @@ static struct result obey(struct keyring_link *k, const struct wire_message *m) 
         answer_fetches(k, m->id, m->code);
         return OK;
     case WIRE_END:
-        lease_end(k->lease);
-        _exit(0);
+        end(k);
     case WIRE_RETIRE: /* an engine's */
     case WIRE_READY:
     case WIRE_NEED_BRANCH:
+    case WIRE_ENDED:
         break;
     }
     FAIL(ERR_PEER, "the keyring sent a message that only a gateway sends");

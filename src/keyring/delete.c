@@ -91,7 +91,7 @@ static void retire(struct unit *u) {
     struct keyring *k = u->k;
     pair_drop_keys(&u->pair);
     pair_end(u, "NO_LEASE", "the organization is being deleted");
-    member_kill(&u->gateway_ending);
+    purge_kill(u);
     unit_retire(u);
     for (size_t i = 0; i < k->unit_count; i++) {
         if (k->units[i] != u) continue;

@@ -8,6 +8,7 @@
 #include "keyring/lease_state.h"
 #include "keyring/limits.h"
 #include "keyring/pool.h"
+#include "keyring/purge.h"
 #include "keyring/ring.h"
 #include "registry/registry.h"
 
@@ -24,12 +25,6 @@ struct region {
     struct kms_client *kms;
     struct meter *meter;
     struct pool *pool; /* of its own: a KMS that hangs holds up no other region */
-};
-
-/* One process of a pair, as the keyring holds it. */
-struct member {
-    int fd, pidfd; /* -1: none */
-    struct loop_source *messages, *exits;
 };
 
 struct waiter {
@@ -102,8 +97,7 @@ struct unit {
     enum ending_phase ending;
     int64_t ending_deadline_ns;
     uint64_t ending_seq;
-    int64_t gateway_kill_ns; /* the grace of a gateway that was told to end; 0: none */
-    struct member gateway_ending;
+    struct purge purge;
 
     struct pair pair;
     bool resume; /* start the pair again when the lease returns */
@@ -188,7 +182,7 @@ int64_t pair_tick(struct unit *u, int64_t now_ns);
 void pair_begin(struct unit *u);
 /* A longer lease for both. */
 void pair_arm(struct unit *u);
-/* Ends both at once and fails whoever waits. */
+/* Ends both at once and fails whoever waits. What was destroyed is told the ledger. */
 void pair_end(struct unit *u, const char *code, const char *message);
 void pair_kill_engine(struct unit *u, int64_t epoch, struct api_call call);
 /* engine_fd -1, engine_pid 0: this node runs no engines. */
@@ -203,7 +197,7 @@ void pair_gateway_gone(struct unit *u, const char *status);
 void pair_fail_waiters(struct unit *u, const char *code, const char *message);
 void pair_ready(struct unit *u);
 void pair_restart_engine(struct unit *u);
-void pair_drop_keys(struct pair *p);
+unsigned pair_drop_keys(struct pair *p); /* how many there were */
 void pair_send_keys(struct unit *u);
 void member_open(struct unit *u, struct member *m, int fd, int pid, bool is_gateway);
 /* Kills the process, if there is one, and closes both descriptors. */

@@ -23,10 +23,12 @@ void pair_init(struct pair *p) {
     *p = (struct pair){.gateway = {.fd = -1, .pidfd = -1}, .engine = {.fd = -1, .pidfd = -1}};
 }
 
-void pair_drop_keys(struct pair *p) {
+unsigned pair_drop_keys(struct pair *p) {
+    unsigned count = (p->names.data != NULL) + (p->branch.data != NULL);
     secret_done(&p->names);
     secret_done(&p->branch);
     p->has_keys = false;
+    return count;
 }
 
 /* ---- One process ---- */
@@ -157,24 +159,17 @@ void pair_end(struct unit *u, const char *code, const char *message) {
     if (p->phase == PAIR_NONE && p->gateway.fd < 0 && p->engine.fd < 0) return;
     bool was_running = p->phase == PAIR_RUNNING;
     p->serial++;
-    member_kill(&p->engine);
-    if (p->gateway.fd >= 0) {
-        /* It wipes its keys and leaves; if it can't, it is killed. A previous one's grace ends here. */
-        result_ignore(wire_send_end(p->gateway.fd, 0));
-        member_kill(&u->gateway_ending);
-        u->gateway_ending = (struct member){.fd = -1, .pidfd = p->gateway.pidfd};
-        u->gateway_kill_ns = clock_boottime_ns() + LIMITS_GRACE_MS * NS_PER_MS;
-        p->gateway.exits = loop_forget(p->gateway.exits);
-        p->gateway.pidfd = -1;
-        member_close(&p->gateway);
-    }
-    if (is_err(supervisor_ask(u->k, "end", u, 0))) log_warn("supervisor.silent", KV("reason", err_detail()));
     p->phase = PAIR_NONE;
+    u->purge.keyring_keys += pair_drop_keys(p);
+    bool had_any = p->gateway.fd >= 0 || p->engine.fd >= 0;
+    purge_begin(u, message);
+    /* A gateway that is told to end reports first: then the supervisor hears of it. */
+    if (!had_any && is_err(supervisor_ask(u->k, "end", u, 0)))
+        log_warn("supervisor.silent", KV("reason", err_detail()));
     p->is_gateway_armed = false;
     p->restart_ns = 0;
     p->retire = RETIRE_NOT;
     p->is_replacement = false;
-    pair_drop_keys(p);
     if (was_running) push_engine(u, NULL);
     pair_fail_waiters(u, code, message);
     unit_poke(u);
@@ -246,6 +241,7 @@ static void replace_engine(struct unit *u, const char *status) {
 }
 
 void pair_engine_gone(struct unit *u, const char *status) {
+    purge_lost(u, false);
     member_kill(&u->pair.engine);
     if (u->pair.phase == PAIR_NONE || u->pair.restart_ns) return;
     if (u->pair.phase == PAIR_RUNNING && u->pair.retire != RETIRE_NOT)
@@ -256,7 +252,8 @@ void pair_engine_gone(struct unit *u, const char *status) {
 
 void pair_gateway_gone(struct unit *u, const char *status) {
     /* An engine without its gateway can do nothing. */
-    member_kill(&u->pair.engine);
+    purge_lost(u, true);
+    if (!purge_keeps_engine(u)) member_kill(&u->pair.engine);
     member_kill(&u->pair.gateway);
     u->pair.is_gateway_armed = false;
     if (u->pair.phase != PAIR_NONE && !u->pair.restart_ns) plan_restart(u, "gateway", status);

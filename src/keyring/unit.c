@@ -146,6 +146,7 @@ static void ending_kill(struct unit *u) {
     if (u->ending == ENDING_ACKS) u->k->acks_awaited--;
     u->ending = ENDING_NONE;
     u->resume = u->pair.phase != PAIR_NONE;
+    if (!u->resume && !u->purge.is_open) purge_begin(u, u->reason); /* nothing ran: that is told */
     pair_end(u, "NO_LEASE", u->reason);
     audit_lease(u, "processes_ended");
     log_warn("lease.ended", KV("org", u->org), KV("region", u->region->name),
@@ -181,10 +182,6 @@ static void ending_tick(struct unit *u, int64_t now_ns) {
             ending_push(u); /* a registry that can't be written holds nothing up */
         else
             ending_kill(u);
-    }
-    if (u->gateway_kill_ns && now_ns >= u->gateway_kill_ns) {
-        u->gateway_kill_ns = 0;
-        member_kill(&u->gateway_ending);
     }
 }
 
@@ -257,7 +254,7 @@ void unit_obey(struct unit *u, struct lease_orders orders) {
         on_granted(u);
         break;
     case LEASE_ENDED:
-        pair_drop_keys(&u->pair);
+        purge_lease_ended(u, pair_drop_keys(&u->pair));
         state_changed(u);
         ending_begin(u);
         break;
@@ -466,7 +463,7 @@ void unit_tick(struct unit *u, int64_t now_ns) {
     int64_t wake = least(lease_wake_ns(&u->lease), pair_tick(u, now_ns));
     wake = least(wake, rechecks_tick(u, now_ns));
     if (u->ending != ENDING_NONE) wake = least(wake, u->ending_deadline_ns);
-    if (u->gateway_kill_ns) wake = least(wake, u->gateway_kill_ns);
+    wake = least(wake, purge_tick(u, now_ns));
     if (u->persist_retry_ns) wake = least(wake, u->persist_retry_ns);
     u->wake_ns = least(u->wake_ns, wake);
 }

@@ -54,7 +54,7 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
     u->since_ms = clock_unix_ms();
     u->last_success_ms = row->last_success_ms;
     u->deletion_ms = row->deletion_ms;
-    u->gateway_ending = (struct member){.fd = -1, .pidfd = -1};
+    purge_init(&u->purge);
     u->reason = str_dup("the key is being checked");
     pair_init(&u->pair);
     struct lease_past past = {.phase = LEASE_STARTING, .unavailable_ns = row->unavailable_ms * NS_PER_MS};

@@ -14,15 +14,17 @@ struct lease_epoch {
     bool closed;           /* the lease has ended */
 };
 
-static void key_wipe(struct lease_epoch *e, bool closes) {
+static unsigned key_wipe(struct lease_epoch *e, bool closes) {
     pthread_rwlock_wrlock(&e->lock);
+    unsigned wiped = e->key.data != NULL;
     secret_done(&e->key);
     e->closed = e->closed || closes;
     pthread_rwlock_unlock(&e->lock);
+    return wiped;
 }
 
-static void lease_has_ended(struct lease_ward *w) {
-    key_wipe((struct lease_epoch *)w, true);
+static unsigned lease_has_ended(struct lease_ward *w) {
+    return key_wipe((struct lease_epoch *)w, true);
 }
 
 struct lease_epoch *lease_epoch_new(struct lease *l) {

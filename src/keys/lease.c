@@ -123,26 +123,36 @@ struct result lease_check(const struct lease *l) {
 }
 
 void lease_end(struct lease *l) {
+    lease_end_counted(l);
+}
+
+struct lease_wiped lease_end_counted(struct lease *l) {
+    struct lease_wiped wiped = {0};
     atomic_store(&l->ended, true);
     pthread_mutex_lock(&l->lock);
     for (size_t i = 0; i < l->branch_count; i++)
         secret_done(&l->branches[i].key);
+    wiped.branch_keys = (unsigned)l->branch_count;
     l->branch_count = 0;
     l->has_active = false;
+    wiped.name_keys = l->name_key.data != NULL;
     secret_done(&l->name_key);
     for (struct lease_cipher *c = l->ciphers; c; c = c->next) {
         pthread_mutex_lock(&c->lock);
+        wiped.ciphers += c->gcm != NULL;
         c->gcm = gcm_free(c->gcm);
         pthread_mutex_unlock(&c->lock);
     }
     for (struct lease_namer *n = l->namers; n; n = n->next) {
         pthread_rwlock_wrlock(&n->lock);
+        wiped.namers += n->key.data != NULL;
         secret_done(&n->key);
         pthread_rwlock_unlock(&n->lock);
     }
     for (struct lease_ward *w = l->wards; w; w = w->next)
-        w->end(w);
+        wiped.epoch_keys += w->end(w);
     pthread_mutex_unlock(&l->lock);
+    return wiped;
 }
 
 void lease_ward_add(struct lease *l, struct lease_ward *w) {

@@ -45,6 +45,14 @@ void lease_arm(struct lease *l, int64_t expiry_boottime_ns);
 /* For ever: wipes every branch key, the name key and the keys of all ciphers and namers made from the lease, waiting
  * at most for the chunk that another thread is in. */
 void lease_end(struct lease *l);
+/* The same, and counts what it wiped: keys that were there, each once. */
+struct lease_wiped {
+    unsigned branch_keys, name_keys;
+    unsigned ciphers; /* objects that were being read or written */
+    unsigned namers;
+    unsigned epoch_keys; /* keys/epoch.h */
+};
+struct lease_wiped lease_end_counted(struct lease *l);
 /* OK while the lease works, else NO_LEASE. A few tens of nanoseconds. */
 struct result lease_check(const struct lease *l);
 /* The expiry last armed; 0 before the first, and after lease_end. */

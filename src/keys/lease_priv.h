@@ -11,9 +11,10 @@ typedef struct result lease_salt_fn(void *p, size_t n);
 void lease_set_salt_source(lease_salt_fn *source);
 
 /* Something with keys of its own that end with the lease: `end` is called by lease_end, with the lease's lock held, or
- * at once when the lease has ended already. It must not call the lease. */
+ * at once when the lease has ended already. It must not call the lease. Returns how many
+ * keys it wiped. */
 struct lease_ward {
-    void (*end)(struct lease_ward *w);
+    unsigned (*end)(struct lease_ward *w);
     struct lease_ward *next, *previous;
 };
 void lease_ward_add(struct lease *l, struct lease_ward *w);

@@ -83,12 +83,33 @@ struct result wire_send_need_branch(int fd, const uint8_t id[static WIRE_ID_BYTE
     return send_parts(fd, WIRE_NEED_BRANCH, slice_make(id, WIRE_ID_BYTES), nothing, timeout_ms);
 }
 
+struct result wire_send_ended(int fd, const struct wire_wiped *w, int timeout_ms) {
+    BUF_AUTO(b, WIRE_MAX_BYTES);
+    const uint32_t counts[] = {w->branch_keys, w->name_keys, w->streams, w->namers, w->epoch_keys};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        put_u32(&b, counts[i]);
+    put_u64(&b, (uint64_t)w->unix_ms);
+    put_u64(&b, (uint64_t)w->boottime_ns);
+    return send_parts(fd, WIRE_ENDED, nothing, buf_slice(&b), timeout_ms);
+}
+
+static bool take_wiped(struct slice *bytes, struct wire_wiped *ret) {
+    uint32_t *const counts[] = {&ret->branch_keys, &ret->name_keys, &ret->streams, &ret->namers, &ret->epoch_keys};
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        if (!take_u32(bytes, counts[i])) return false;
+    uint64_t unix_ms, boottime_ns;
+    if (!take_u64(bytes, &unix_ms) || !take_u64(bytes, &boottime_ns)) return false;
+    ret->unix_ms = (int64_t)unix_ms;
+    ret->boottime_ns = (int64_t)boottime_ns;
+    return ret->unix_ms >= 0 && ret->boottime_ns >= 0;
+}
+
 static bool has_id(enum wire_type type) {
     return type == WIRE_BRANCH || type == WIRE_ACTIVE || type == WIRE_NO_BRANCH || type == WIRE_NEED_BRANCH;
 }
 
 static bool is_known(uint8_t type) {
-    return (type >= WIRE_ARM && type <= WIRE_RETIRE) || type == WIRE_READY || type == WIRE_NEED_BRANCH;
+    return (type >= WIRE_ARM && type <= WIRE_RETIRE) || (type >= WIRE_READY && type <= WIRE_ENDED);
 }
 
 struct result wire_parse(struct slice bytes, struct wire_message *ret) {
@@ -108,6 +129,8 @@ struct result wire_parse(struct slice bytes, struct wire_message *ret) {
         if (is_whole) m.expiry_boottime_ns = (int64_t)expiry;
     } else if (is_whole && m.type == WIRE_NO_BRANCH) {
         is_whole = take_u8(&bytes, &code) && code_from_wire(code, &m.code);
+    } else if (is_whole && m.type == WIRE_ENDED) {
+        is_whole = take_wiped(&bytes, &m.wiped);
     } else if (is_whole && (m.type == WIRE_BRANCH || m.type == WIRE_NAMES)) {
         struct slice key;
         is_whole = take_bytes(&bytes, WIRE_KEY_BYTES, &key);

@@ -47,6 +47,8 @@ static int take(bool is_engine, bool ignores_end) {
         printf("no-branch %s %s\n", buf_str(&id), err_name(m.code));
     } else if (m.type == WIRE_END) {
         printf("end\n");
+        const struct wire_wiped wiped = {1, 1, 2, 0, 3, clock_unix_ms(), clock_boottime_ns()};
+        if (!ignores_end && is_err(wire_send_ended(3, &wiped, 0))) return 2;
         if (!ignores_end) _exit(0);
     }
     wire_message_done(&m);

@@ -111,7 +111,13 @@ static void test_nothing_after_its_time(void **state) {
         ASSERT_OK(lease_cipher_open(opening, 0, true, no_aad, slice_make(s.chunk, sizeof s.chunk), out));
     }
     /* After its end no arming helps. */
-    lease_end(l);
+    const struct lease_wiped wiped = lease_end_counted(l), again = lease_end_counted(l);
+    assert_int_equal(wiped.branch_keys, 1);
+    assert_int_equal(wiped.name_keys, 1);
+    assert_int_equal(wiped.ciphers, 2);
+    assert_int_equal(wiped.namers, 1);
+    assert_int_equal(wiped.epoch_keys, 0);
+    assert_int_equal(again.branch_keys + again.name_keys + again.ciphers + again.namers, 0);
     arm(l, 1000 * 1000);
     assert_int_equal(lease_expiry_boottime_ns(l), 0);
     ASSERT_ERR(NO_LEASE, lease_check(l));

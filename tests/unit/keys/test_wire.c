@@ -68,6 +68,10 @@ static void every_message_arrives(void **state) {
     ASSERT_OK(wire_send_need_branch(fds[1], id, 1000));
     m = receive(fds[0], WIRE_NEED_BRANCH);
     assert_memory_equal(m.id, id, sizeof id);
+    const struct wire_wiped wiped = {1, 2, 3, 4, 5, 1234567890123LL, 987654321LL};
+    ASSERT_OK(wire_send_ended(fds[1], &wiped, 1000));
+    m = receive(fds[0], WIRE_ENDED);
+    assert_memory_equal(&m.wiped, &wiped, sizeof wiped);
 }
 
 static void no_branch_keeps_its_code(void **state) {
@@ -101,6 +105,7 @@ static void wrong_lengths_and_types_are_refused(void **state) {
                       : type == WIRE_NAMES                                            ? 33
                       : type == WIRE_NO_BRANCH                                        ? 18
                       : type == WIRE_END || type == WIRE_READY || type == WIRE_RETIRE ? 1
+                      : type == WIRE_ENDED                                            ? 37
                                                                                       : 0;
         for (size_t len = 0; len <= sizeof bytes; len++) {
             bytes[0] = (uint8_t)type;
