@@ -18,16 +18,15 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 import test_gateway_clients as clients
-from gateway_tools import BUILD, CHDB, Reply, read_to_end, request
-from lockset_dev import EAST, WEST, wait_for
-from outside import Bucket, Gateway, bucket_of, gateway_url, make_key
+from gateway_tools import BUILD, CHDB, ROOT, Reply, head_bytes, read_to_end, request, sign
+from lockset_dev import EAST, WEST, Dev, http_call, wait_for
+from outside import Bucket, Gateway, bucket_of, gateway_url
 
 FAST = {"key.probe_interval": "1s", "key.full_check_interval": "2s", "key.ride_through": "10s"}
 
 
 @pytest.fixture(scope="module")
 def dev():
-    from lockset_dev import Dev
     with Dev(FAST) as started:
         yield started
 
@@ -61,30 +60,46 @@ def test_aws_sdk_for_javascript(bucket):
     clients.test_aws_sdk_for_javascript(bucket)
 
 
+class ClickHouse:
+    """chDB in a process of its own, with the bucket as a table function."""
+
+    def __init__(self, bucket, folder):
+        self.bucket = bucket
+        self.process = subprocess.Popen([str(BUILD / "bench-chdb"), str(CHDB), str(folder / "db")], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+    def place(self, key, *more):
+        words = [f"{self.bucket.url}/{self.bucket.name}/{key}", self.bucket.access, self.bucket.secret, *more]
+        return "s3(" + ", ".join(f"'{w}'" for w in words) + ")"
+
+    def ask(self, sql):
+        """The answer as CSV. A statement that fails ends the process."""
+        self.process.stdin.write(f"query CSV {sql}\n".encode())
+        self.process.stdin.flush()
+        words = self.process.stdout.readline().split()
+        if not words:
+            raise RuntimeError(self.process.stderr.read().decode())
+        return self.process.stdout.read(int(words[2])).decode()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
 def test_clickhouse(bucket, tmp_path):
-    """ClickHouse (chDB, a process of its own) writes a table to the bucket and reads it again."""
-    process = subprocess.Popen([str(BUILD / "bench-chdb"), str(CHDB), str(tmp_path / "db")], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, start_new_session=True)
-    place = f"s3('{bucket.url}/{bucket.name}/ch/%s', '{bucket.access}', '{bucket.secret}', '%s'%s)"
-
-    def ask(sql):
-        process.stdin.write(f"query CSV {sql}\n".encode())
-        process.stdin.flush()
-        words = process.stdout.readline().split()
-        assert words and words[0] == b"ok", words
-        return process.stdout.read(int(words[2])).decode()
-
-    try:
-        ask(f"INSERT INTO FUNCTION {place % ('n.parquet', 'Parquet', '')} SELECT number AS n, toString(number) AS s FROM numbers(300000)")
-        assert ask(f"SELECT count(), sum(n), max(length(s)) FROM {place % ('n.parquet', 'Parquet', '')}") == "300000,44999850000,6\n"
+    """ClickHouse writes a table to the bucket and reads it again."""
+    with ClickHouse(bucket, tmp_path) as ch:
+        whole = ch.place("ch/n.parquet", "Parquet")
+        ch.ask(f"INSERT INTO FUNCTION {whole} SELECT number AS n, toString(number) AS s FROM numbers(300000)")
+        assert ch.ask(f"SELECT count(), sum(n), max(length(s)) FROM {whole}") == "300000,44999850000,6\n"
         for i in range(3):
-            ask(f"INSERT INTO FUNCTION {place % (f'part{i}.csv', 'CSV', ', ' + chr(39) + 'n UInt64' + chr(39))} SELECT number FROM numbers({i + 1})")
-        glob = "part{0..2}.csv"
-        assert ask(f"SELECT count() FROM {place % (glob, 'CSV', ', ' + chr(39) + 'n UInt64' + chr(39))}") == "6\n"
-    finally:
-        process.stdin.close()
-        process.wait(timeout=20)
-        process.stdout.close()
+            ch.ask(f"INSERT INTO FUNCTION {ch.place(f'ch/part{i}.csv', 'CSV', 'n UInt64')} SELECT number FROM numbers({i + 1})")
+        assert ch.ask(f"SELECT count() FROM {ch.place('ch/part{0..2}.csv', 'CSV', 'n UInt64')}") == "6\n"
 
 
 def test_an_object_in_parts_and_a_presigned_url(bucket):
@@ -145,7 +160,6 @@ def test_access_keys(dev):
     # All requests of a connection are one organization's.
     with socket.create_connection(("127.0.0.1", mine.port), timeout=30) as s:
         for who, status in ((mine, b"200"), (theirs, b"403")):
-            from gateway_tools import head_bytes, sign
             s.sendall(head_bytes("HEAD", f"/{who.name}", sign(who, "HEAD", f"/{who.name}")))
             head = b""
             while b"\r\n\r\n" not in head:
@@ -201,7 +215,57 @@ def test_nothing_of_a_secret_is_stored(dev):
             assert word not in raw, path
 
 
+def test_an_independent_reader(dev, tmp_path):
+    """What clients keep can be read from the store and KMS alone, by the published format."""
+    org = dev.create_org()
+    mine = bucket_of(org)
+    body = content(3_000_000)
+    mine.s3().put_object(Bucket=org.name, Key="dir/big", Body=body)
+    mine.s3().put_object(Bucket=org.name, Key="small", Body=b"small")
+    environment = dict(os.environ, AWS_SHARED_CREDENTIALS_FILE=str(dev.data / "credentials"), AWS_CONFIG_FILE="/dev/null")
+    done = subprocess.run(["/usr/bin/python3", str(ROOT / "tests/tools/read_sealed.py"), str(dev.store / org.id), "--s3", "--region", WEST,
+                           "--profile", "service", "--endpoint-url", dev.kms_urls[WEST], "--to", str(tmp_path / "out")],
+                          env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.read_bytes() for p in (tmp_path / "out").iterdir()) == sorted([body, b"small"])
+
+
+def test_a_deleted_organization(dev):
+    org = dev.create_org()
+    mine = bucket_of(org)
+    mine.s3().put_object(Bucket=org.name, Key="k", Body=content(200_000))
+    folder = dev.store / org.id
+    assert (folder / "s3").is_dir()
+    assert dev.admin("DELETE", f"/orgs/{org.name}").status == 200
+    assert code_of(lambda: mine.s3().get_object(Bucket=org.name, Key="k")) == "InvalidAccessKeyId"
+    assert not folder.exists()
+
+
 # --- the switch ---
+
+
+def what_clients_are_told(bucket, folder):
+    """Each client lists the bucket; what it prints, by its name."""
+    environment = dict(bucket.environment(), HOME=str(folder))
+    place = bucket.url.removeprefix("http://")
+    (folder / "rclone").write_text(f"[gw]\ntype = s3\nprovider = Other\nendpoint = {bucket.url}\naccess_key_id = {bucket.access}\n"
+                                   f"secret_access_key = {bucket.secret}\nregion = us-west-2\n")
+    (folder / "s3cfg").write_text(f"[default]\naccess_key = {bucket.access}\nsecret_key = {bucket.secret}\nhost_base = {place}\n"
+                                  f"host_bucket = {place}/%(bucket)\nuse_https = False\nmax_retries = 1\n")
+    script = (f"const s3 = require('@aws-sdk/client-s3'); new s3.S3Client({{endpoint: '{bucket.url}', region: 'us-west-2', "
+              "forcePathStyle: true, maxAttempts: 1}).send(new s3.ListObjectsV2Command({Bucket: "
+              f"'{bucket.name}'}})).then(() => console.log('listed'), (e) => console.log(e.name, e.$metadata.httpStatusCode))")
+    commands = {"awscli": ["/usr/bin/aws", "--endpoint-url", bucket.url, "s3", "ls", f"s3://{bucket.name}"],
+                "rclone": ["/usr/bin/rclone", "--config", str(folder / "rclone"), "--retries", "1", "--low-level-retries", "1", "lsf",
+                           f"gw:{bucket.name}"],
+                "s3cmd": ["/usr/bin/s3cmd", "-c", str(folder / "s3cfg"), "ls", f"s3://{bucket.name}"],
+                "javascript": ["node", "-e", script]}
+    for name, command in commands.items():
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=BUILD / "deps/js")
+        yield name, done.stdout + done.stderr
+    with ClickHouse(bucket, folder) as ch, pytest.raises(RuntimeError) as refused:
+        ch.ask(f"SELECT count() FROM {ch.place('some*.csv', 'CSV', 'n UInt64')}")
+    yield "ClickHouse", str(refused.value)
 
 
 def test_the_switch(dev, tmp_path):
@@ -237,9 +301,8 @@ def test_the_switch(dev, tmp_path):
     with pytest.raises(ClientError) as headed:
         mine.s3().head_object(Bucket=org.name, Key="small")
     assert headed.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    aws = ["/usr/bin/aws", "--endpoint-url", mine.url, "s3", "ls", f"s3://{org.name}"]
-    told = subprocess.run(aws, env=dict(mine.environment(), HOME=str(tmp_path)), capture_output=True, text=True, timeout=60, check=False)
-    assert told.returncode != 0 and "KMS.DisabledException" in told.stderr
+    for name, told in what_clients_are_told(mine, tmp_path):
+        assert "DisabledException" in told, (name, told)
     # No access keys are made or unmade behind the customer's back, either.
     assert org.call("POST", "/s3-keys", {}).status == 503
     org.enable_key()
@@ -368,7 +431,6 @@ def test_hostile_heads(dev, bucket):
                         ("X-Amz-Credential=AKID%2Fx&X-Amz-Credential=AKID%2Fx", "AuthorizationHeaderMalformed")):
         assert send(f"GET /lockset/x?{query} HTTP/1.1\r\nHost: a\r\n\r\n".encode()).code == code
     # In single bytes, as a whole it is well; and one that is refused by the gateway itself: its framing is not HTTP's.
-    from gateway_tools import head_bytes, sign
     whole = head_bytes("GET", f"/{bucket.name}", dict(sign(bucket, "GET", f"/{bucket.name}"), connection="close"))
     with socket.create_connection(("127.0.0.1", bucket.port), timeout=60) as s:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -475,7 +537,6 @@ def test_the_gateway_alone(dev, tmp_path):
 
 
 def gateway_call(gateway, api_key, method, path, body):
-    from lockset_dev import http_call
     return http_call(gateway.api, method, "/v1/orgs/self" + path, body, {"Authorization": f"ApiKey {api_key}"})
 
 

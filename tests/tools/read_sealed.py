@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Reads a sealed store without Lockset: what a customer needs who has a copy of STORE/ORG and the KMS key, and nothing else.
 
-    read_sealed.py FOLDER --region us-west-2 [--profile P] [--endpoint-url URL] [--bucket B] [--list | --to FOLDER]
+    read_sealed.py FOLDER --region us-west-2 [--profile P] [--endpoint-url URL] [--bucket B | --s3] [--list | --to FOLDER]
 
 FOLDER is STORE/ORG. --list prints size, ETag and key of every object; --to writes each one's content to a file named by its key,
 percent-encoded (a long one shortened, with a hash). Without either, everything is opened and verified. Exit code 0: all of it
@@ -123,6 +123,7 @@ def main():
     parser.add_argument("--profile")
     parser.add_argument("--endpoint-url")
     parser.add_argument("--bucket", default="lockset")
+    parser.add_argument("--s3", action="store_true", help="what S3 clients keep (in s3/), not the engine")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--to", type=pathlib.Path)
     options = parser.parse_args()
@@ -131,7 +132,8 @@ def main():
     session = boto3.Session(profile_name=options.profile, region_name=options.region)
     kms = session.client("kms", endpoint_url=options.endpoint_url)
     try:
-        store = Store(options.folder, unwrap(options.folder, options.region, kms, options.bucket))
+        folder, bucket = pathlib.Path(options.folder), "s3" if options.s3 else options.bucket
+        store = Store(folder / "s3" if options.s3 else folder, unwrap(options.folder, options.region, kms, bucket))
         objects = store.objects()
         for key, found in objects.items():
             if options.list:
