@@ -233,7 +233,7 @@ static bool activate(struct front *f, const char *org, unsigned timeout_ms, stru
     JSON_AUTO(request);
     known = keylink_state(f->o.keylink, org);
     if (known != NULL && front_judge(known, why)) return false;
-    request = json_pack("{s:s, s:s, s:s}", "op", "activate", "org", org, "region", f->o.region);
+    request = json_pack("{s:s, s:s, s:s, s:b}", "op", "activate", "org", org, "region", f->o.region, "gateway", 1);
     if (is_err(keylink_call(f->o.keylink, request, timeout_ms, &answer))) {
         front_refuse(why, S3_ERR_SERVICE_UNAVAILABLE, "The keys can't be asked for now. Try again.");
         return false;

@@ -29,6 +29,7 @@ struct region {
 
 struct waiter {
     struct api_call call;
+    bool is_for_gateway; /* an engine isn't needed */
     struct waiter *next;
 };
 
@@ -43,6 +44,7 @@ struct pair {
     enum pair_phase phase;
     uint32_t serial;         /* of the latest start; answers to an earlier one are stale */
     uint32_t gateway_serial; /* of the latest start of a gateway */
+    uint32_t gateway_ready;  /* gateway_serial of the last that said that it serves */
     int64_t epoch;
     struct member gateway, engine;
     char *engine_socket;
@@ -176,7 +178,8 @@ void unit_obey(struct unit *u, struct lease_orders orders);
 /* ---- pair.c, pair_start.c: processes ---- */
 
 void pair_init(struct pair *p);
-void pair_activate(struct unit *u, struct api_call call);
+/* is_for_gateway: answered as soon as the gateway serves, whatever the engine does. */
+void pair_activate(struct unit *u, struct api_call call, bool is_for_gateway);
 /* The earliest time at which it needs a tick. */
 int64_t pair_tick(struct unit *u, int64_t now_ns);
 void pair_begin(struct unit *u);

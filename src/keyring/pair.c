@@ -51,8 +51,27 @@ void member_kill(struct member *m) {
     member_close(m);
 }
 
+static bool is_gateway_serving(const struct pair *p) {
+    return p->gateway.fd >= 0 && p->gateway_serial != 0 && p->gateway_ready == p->gateway_serial;
+}
+
+static void gateway_ready(struct unit *u) {
+    u->pair.gateway_ready = u->pair.gateway_serial;
+    for (struct waiter **place = &u->pair.waiters; *place;) {
+        struct waiter *w = *place;
+        if (!w->is_for_gateway) {
+            place = &w->next;
+            continue;
+        }
+        *place = w->next;
+        api_reply(u->k, w->call, NULL);
+        mem_free(w);
+    }
+}
+
 static void take_message(struct unit *u, bool is_gateway, const struct wire_message *m) {
     if (m->type == WIRE_READY) {
+        if (is_gateway) gateway_ready(u);
         /* An engine that is ready has its gateway already. */
         if (!is_gateway || !u->k->config->engine_enabled) pair_ready(u);
     } else if (m->type == WIRE_NEED_BRANCH && is_gateway) {
@@ -175,7 +194,7 @@ void pair_end(struct unit *u, const char *code, const char *message) {
     unit_poke(u);
 }
 
-void pair_activate(struct unit *u, struct api_call call) {
+void pair_activate(struct unit *u, struct api_call call, bool is_for_gateway) {
     struct pair *p = &u->pair;
     int64_t now = clock_boottime_ns();
     if (!unit_has_lease(u) || u->ending != ENDING_NONE) {
@@ -183,6 +202,10 @@ void pair_activate(struct unit *u, struct api_call call) {
         return;
     }
     p->last_used_ns = now;
+    if (is_for_gateway && is_gateway_serving(p)) {
+        api_reply(u->k, call, NULL);
+        return;
+    }
     if (p->phase == PAIR_RUNNING && p->retire != RETIRE_WITHDRAWN) {
         api_reply(u->k, call, engine_fields(u));
         if (p->is_withdrawn) push_engine(u, p->engine_socket);
@@ -195,7 +218,7 @@ void pair_activate(struct unit *u, struct api_call call) {
         return;
     }
     struct waiter *w = mem_alloc(sizeof *w);
-    *w = (struct waiter){.call = call, .next = p->waiters};
+    *w = (struct waiter){.call = call, .is_for_gateway = is_for_gateway, .next = p->waiters};
     p->waiters = w;
     if (p->phase == PAIR_NONE) pair_begin(u);
 }
@@ -298,6 +321,7 @@ static int64_t idle_tick(struct unit *u, int64_t now_ns) {
 static int64_t age_tick(struct unit *u, int64_t now_ns) {
     struct pair *p = &u->pair;
     int64_t age_ms = u->k->config->engine_max_age_ms;
+    if (!u->k->config->engine_enabled) return INT64_MAX;
     if (p->retire == RETIRE_NOT) p->retire_next_ns = p->engine_since_ns + age_ms * NS_PER_MS;
     if (now_ns < p->retire_next_ns) return p->retire_next_ns;
     switch (p->retire) {

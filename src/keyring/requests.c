@@ -47,11 +47,11 @@ static struct result find_unit(struct keyring *k, const json_t *message, struct 
 }
 
 static struct result activate(struct keyring *k, struct api_call call, const json_t *message) {
-    static const char *const allowed[] = {"id", "op", "org", "region", NULL};
+    static const char *const allowed[] = {"id", "op", "org", "region", "gateway", NULL};
     struct unit *u;
     TRY(json_only(message, allowed));
     TRY(find_unit(k, message, &u));
-    pair_activate(u, call);
+    pair_activate(u, call, json_is_true(json_object_get(message, "gateway")));
     return OK;
 }
 

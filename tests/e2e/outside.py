@@ -61,7 +61,7 @@ class Gateway:
         self.config.write_text(
             f"data: {self.data}\ncustomer_keys.enabled: true\noperator.token_file: {folder}/token\n"
             f"aws.credentials_file: {dev.data}/credentials\naws.profile: service\n"
-            f"key.probe_interval: 1s\nkey.full_check_interval: 2s\n"
+            f"engine.max_age: 10s\nkey.probe_interval: 1s\nkey.full_check_interval: 2s\n"
             + (f"gateway.tls.cert: {tls[0]}\ngateway.tls.key: {tls[1]}\n" if tls else "")
             + f"regions:\n  - name: {WEST}\n    api.listen: 127.0.0.1:{ports[0]}\n    gateway.listen: 127.0.0.1:{ports[1]}\n"
             f"    kms.endpoint: {dev.kms_urls[WEST]}\n")

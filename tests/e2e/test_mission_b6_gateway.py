@@ -323,6 +323,22 @@ def test_the_switch(dev, tmp_path):
     assert mine.s3().get_object(Bucket=org.name, Key="small")["Body"].read() == b"small"
 
 
+def test_an_engine_is_not_waited_for(dev):
+    """An engine that hangs, or has just been killed, is nothing to S3 clients."""
+    org = dev.create_org()
+    mine = bucket_of(org)
+    mine.s3().put_object(Bucket=org.name, Key="k", Body=b"1")
+    gateway = org.gateway_pid()
+    for sent in (signal.SIGSTOP, signal.SIGKILL):
+        engine = wait_for(org.engine_pid, 30, what="an engine")
+        os.kill(engine, sent)
+        for _ in range(5):
+            assert mine.s3().get_object(Bucket=org.name, Key="k")["Body"].read() == b"1"
+        if sent == signal.SIGSTOP:
+            os.kill(engine, signal.SIGCONT)
+    assert org.gateway_pid() == gateway
+
+
 def test_kms_is_silent(dev_with):
     dev = dev_with({**FAST, "key.ride_through": "2s", "key.kms_timeout": "500ms"})
     org = dev.create_org()
