@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -70,7 +71,7 @@ void secret_done(struct secret *s) {
 }
 
 void wipe(void *p, size_t n) {
-    if (p && n) OPENSSL_cleanse(p, n);
+    if (p && n) explicit_bzero(p, n);
 }
 
 bool secret_equal(struct slice a, struct slice b) {

@@ -5,70 +5,15 @@ import hashlib
 import os
 import random
 import socket
-import subprocess
 import time
 
+import gateway_load
 import gateway_tools
-from lockset_dev import wait_for
 from measure import Figures, rounds
+from nginx_files import nginx
 
 OBJECT_BYTES = 16 << 20
 OBJECTS = 12
-
-CONFIG = """
-daemon off;
-worker_processes 2;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    client_max_body_size 1g;
-    sendfile on;
-    server {{
-        listen 127.0.0.1:{port};
-        root {folder}/files;
-        location / {{ dav_methods PUT DELETE; }}
-    }}
-}}
-"""
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def answers(port):
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def nginx(folder):
-    folder.mkdir()
-    (folder / "files").mkdir()
-    port = free_port()
-    (folder / "conf").write_text(CONFIG.format(folder=folder, port=port) +
-                                 ("user root;\n" if os.geteuid() == 0 else ""))
-    process = subprocess.Popen(["/usr/sbin/nginx", "-c", str(folder / "conf"), "-p", str(folder)],
-                               stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        wait_for(lambda: answers(port) or process.poll() is not None, 10, 0.02, "nginx's port")
-        assert process.poll() is None, (folder / "error.log").read_text()
-        yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
 
 
 class Client:
@@ -169,7 +114,8 @@ class Pair:
 def run(folder):
     with contextlib.ExitStack() as stack:
         harness = stack.enter_context(gateway_tools.Harness(folder / "store"))
-        port = stack.enter_context(nginx(folder / "nginx"))
+        port, _ = stack.enter_context(nginx(folder / "nginx"))
         pair = stack.enter_context(contextlib.closing(Pair(harness, port, folder / "nginx/files")))
         pair.one_round(Figures(), 0)  # files, pages and threads that are there from then on
-        return rounds("gateway", pair.one_round)
+        figures = rounds("gateway", pair.one_round)
+    return figures + gateway_load.run(folder)

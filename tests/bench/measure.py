@@ -29,7 +29,7 @@ class Figure:
 
     @property
     def is_time(self):
-        return self.unit == "ms"
+        return self.unit in ("ms", "CPU s/GB")
 
     @property
     def ratio(self):
