@@ -6,7 +6,8 @@
 #include "kms/operations_crypto.h"
 
 struct result kmsd_note_use(struct kmsd_call *c, const struct kmsd_key *k, const char *operation) {
-    struct kmsd_use use = {.at_ms = c->now_ms};
+    // no sooner than the key is old, whatever the clock says: older uses don't count
+    struct kmsd_use use = {.at_ms = c->now_ms > k->state.created_ms ? c->now_ms : k->state.created_ms};
     snprintf(use.key_id, sizeof use.key_id, "%s", k->family.id);
     snprintf(use.operation, sizeof use.operation, "%s", operation);
     snprintf(use.request_id, sizeof use.request_id, "%s", c->request_id != NULL ? c->request_id : "");

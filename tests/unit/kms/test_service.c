@@ -14,12 +14,16 @@ static struct kmsd_service service;
 static struct kmsd_accounts accounts;
 static char *key_arn, *blob;
 
-static char *call(const char *operation, const char *body, int status) {
+static char *call_at(int64_t at_ms, const char *operation, const char *body, int status) {
     AUTO(buf_done) struct buf out;
     buf_init_wiping(&out, 1 << 20);
-    int got = kmsd_service_call(&service, &accounts.list[0], operation, slice_str(body), now, &out);
+    int got = kmsd_service_call(&service, &accounts.list[0], operation, slice_str(body), at_ms, &out);
     if (got != status) fail_msg("%s %s: %d %s", operation, body, got, buf_str(&out));
     return buf_take_str(&out);
+}
+
+static char *call(const char *operation, const char *body, int status) {
+    return call_at(now, operation, body, status);
 }
 
 static char *member(const char *text, const char *outer, const char *name) {
@@ -251,6 +255,26 @@ static void deep_and_long(void **state) {
     assert_non_null(strstr(long_answer, "less than or equal to 2048"));
 }
 
+/* An hour back: what was made "later" works, is in no passing state, and its use is known. */
+static void a_clock_that_goes_back(void **state) {
+    const int64_t earlier = now - 3600000;
+    AUTO_FREE char *name = fill("{\"KeyId\":\"%K\"}");
+    AUTO_FREE char *sealing = fill("{\"KeyId\":\"%K\",\"Plaintext\":\"aGk=\"}");
+    AUTO_FREE char *window = fill("{\"KeyId\":\"%K\",\"PendingWindowInDays\":7}");
+    mem_free(call_at(earlier, "Encrypt", sealing, 200));
+    AUTO_FREE char *described = call_at(earlier, "DescribeKey", name, 200);
+    AUTO_FREE char *key_state = member(described, "KeyMetadata", "KeyState");
+    assert_string_equal(key_state, "Enabled");
+    AUTO_FREE char *usage = call_at(earlier, "GetKeyLastUsage", name, 200);
+    AUTO_FREE char *operation = member(usage, "KeyLastUsage", "Operation");
+    assert_string_equal(operation, "Encrypt");
+    mem_free(call("ScheduleKeyDeletion", window, 200));
+    mem_free(call_at(earlier, "DescribeKey", name, 200));
+    mem_free(call_at(earlier, "CancelKeyDeletion", name, 200));
+    mem_free(call_at(earlier, "EnableKey", name, 200));
+    mem_free(call("Encrypt", sealing, 200));
+}
+
 /* Numbers and booleans count as their text. */
 static void contexts_of_other_types(void **state) {
     AUTO_FREE char *sealing = fill("{\"KeyId\":\"%K\",\"Plaintext\":\"aGk=\",\"EncryptionContext\":"
@@ -315,6 +339,7 @@ int main(void) {
         cmocka_unit_test(deep_and_long),
         cmocka_unit_test(accounts_files),
         cmocka_unit_test(contexts_of_other_types),
+        cmocka_unit_test(a_clock_that_goes_back),
         cmocka_unit_test(empty_bodies_and_unknown_members),
     };
     if (is_err(secret_start(1 << 20, true))) return 1;
