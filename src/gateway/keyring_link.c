@@ -11,7 +11,7 @@
 #include "keys/deadman.h"
 #include "keys/wire.h"
 
-enum { FETCH_TIMEOUT_S = 10, SEND_TIMEOUT_MS = 1000 };
+enum { FETCH_TIMEOUT_S = 10, SEND_TIMEOUT_MS = 1000, REFUSALS_GAP_MS = 1000 };
 
 /* A thread that waits for a branch; lives on its stack. */
 struct fetch {
@@ -27,6 +27,7 @@ struct keyring_link {
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t changed;
     bool has_names, has_active, has_expiry, gone;
+    int64_t refused_ns; /* when the keyring was last told so; 0: never */
     struct fetch *fetches;
 };
 
@@ -95,6 +96,7 @@ static struct result obey(struct keyring_link *k, const struct wire_message *m) 
     case WIRE_READY:
     case WIRE_NEED_BRANCH:
     case WIRE_ENDED:
+    case WIRE_KEY_REFUSED:
         break;
     }
     FAIL(ERR_PEER, "the keyring sent a message that only a gateway sends");
@@ -150,6 +152,17 @@ static struct result fetch_branch(void *arg, const uint8_t id[static LEASE_BRANC
     CHECK(code != ERR_NOT_FOUND && code != ERR_CORRUPT, code, "the keyring has no such branch key");
     /* Whatever else it is, the key can't be had now: S3 clients must see a refusal, not an error to repeat. */
     FAIL(ERR_NO_LEASE, "the keyring can't unwrap an older branch key now (%s)", err_name(code));
+}
+
+bool keyring_link_key_refused(struct keyring_link *k, enum wire_refusal reason) {
+    int64_t now = clock_boottime_ns();
+    pthread_mutex_lock(&k->lock);
+    bool is_due = k->refused_ns == 0 || now - k->refused_ns >= REFUSALS_GAP_MS * NS_PER_MS;
+    if (is_due) k->refused_ns = now;
+    pthread_mutex_unlock(&k->lock);
+    if (is_due && is_err(wire_send_key_refused(k->fd, reason, SEND_TIMEOUT_MS)))
+        log_warn("keyring.not_told", KV("detail", err_detail()));
+    return is_due;
 }
 
 struct result keyring_link_start(int fd, struct lease *lease, struct keyring_link **ret) {

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "keys/lease.h"
+#include "keys/wire.h"
 
 struct keyring_link;
 
@@ -14,5 +15,8 @@ struct result keyring_link_start(int fd, struct lease *lease, struct keyring_lin
 /* Blocks until the keyring has handed over the name key, an active branch and an expiry; UNREACHABLE when it is gone
  * before. */
 struct result keyring_link_wait(struct keyring_link *k);
+/* Tells the keyring that KMS refused the store in S3 the organization's key: it asks KMS itself at once, and decides.
+ * At most once a second; false: it was told just now. Any thread. */
+bool keyring_link_key_refused(struct keyring_link *k, enum wire_refusal reason);
 
 #endif

@@ -172,6 +172,8 @@ void unit_grant(struct unit *u, int64_t sent_ns);
 void watch_probe(struct unit *u, enum kms_operation operation, bool is_urgent);
 void watch_preflight(struct unit *u);
 void watch_recheck(struct unit *u, struct recheck *r);
+/* The gateway tells that S3 was refused the key; reason: enum wire_refusal. */
+void watch_store_refused(struct unit *u, unsigned reason);
 /* Carries out what the state machine ordered. */
 void unit_obey(struct unit *u, struct lease_orders orders);
 

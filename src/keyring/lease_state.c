@@ -245,6 +245,17 @@ struct lease_orders lease_probed(struct lease_machine *m, uint32_t generation, e
     return (struct lease_orders){0};
 }
 
+struct lease_orders lease_refused_to_store(struct lease_machine *m, int64_t now_ns) {
+    struct lease_probe_state *p = &m->probes[KMS_DECRYPT];
+    if (!lease_is_granted(m) || p->is_confirming) return (struct lease_orders){0};
+    lease_recheck(m, now_ns);
+    p->is_confirming = true;
+    /* One that is on its way confirms, too: KMS may have answered it before, but then three more must be good. */
+    bool must_ask = !p->in_flight;
+    p->in_flight = true;
+    return (struct lease_orders){.probes = must_ask ? 1U << KMS_DECRYPT : 0};
+}
+
 struct lease_orders lease_preflighted(struct lease_machine *m, uint32_t generation, enum verdict_kind kind,
                                       bool is_destroyed, int64_t sent_ns, int64_t now_ns) {
     if (generation != m->generation) return (struct lease_orders){0};

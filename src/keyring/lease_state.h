@@ -114,6 +114,11 @@ int64_t lease_wake_ns(const struct lease_machine *m);
 struct lease_orders lease_probed(struct lease_machine *m, uint32_t generation, enum kms_operation operation,
                                  enum verdict_kind kind, bool is_destroyed, int64_t sent_ns, int64_t now_ns);
 
+/* A store that encrypts under the key itself was refused it: as if a Decrypt probe had been. A confirming one is asked
+ * at once, the other operations as well. LEASE_SAME without probes while a refusal waits for its confirmation anyway.
+ */
+struct lease_orders lease_refused_to_store(struct lease_machine *m, int64_t now_ns);
+
 /* A preflight's outcome; sent_ns: when its last question, the Decrypt, was sent. */
 struct lease_orders lease_preflighted(struct lease_machine *m, uint32_t generation, enum verdict_kind kind,
                                       bool is_destroyed, int64_t sent_ns, int64_t now_ns);

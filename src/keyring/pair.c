@@ -76,6 +76,8 @@ static void take_message(struct unit *u, bool is_gateway, const struct wire_mess
         if (!is_gateway || !u->k->config->engine_enabled) pair_ready(u);
     } else if (m->type == WIRE_NEED_BRANCH && is_gateway) {
         branch_fetch(u, m->id);
+    } else if (m->type == WIRE_KEY_REFUSED && is_gateway) {
+        watch_store_refused(u, m->reason);
     } else {
         log_error("pair.bad_message", KV("org", u->org), KVI("type", m->type));
         member_kill(is_gateway ? &u->pair.gateway : &u->pair.engine);

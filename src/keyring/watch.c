@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "keyring/keyring.h"
+#include "keys/wire.h"
 
 /* ---- Probes ---- */
 
@@ -61,6 +62,20 @@ void watch_probe(struct unit *u, enum kms_operation operation, bool is_urgent) {
     pool_submit(u->region->pool, &p->job, is_urgent);
 }
 
+void watch_store_refused(struct unit *u, unsigned reason) {
+    static const char *const errors[WIRE_REFUSAL_MAX] = {[WIRE_DISABLED] = "DisabledException",
+                                                         [WIRE_DENIED] = "AccessDeniedException",
+                                                         [WIRE_KEY_NOT_FOUND] = "NotFoundException",
+                                                         [WIRE_INVALID_STATE] = "KMSInvalidStateException"};
+    if (!unit_has_lease(u)) return;
+    struct lease_orders orders = lease_refused_to_store(&u->lease, clock_boottime_ns());
+    log_warn("store.key_refused", KV("org", u->org), KV("region", u->region->name), KV("error", errors[reason]));
+    audit_note(u->k, u->region->name, u->org, "lease",
+               json_pack("{s:s, s:s, s:s}", "event", "store_refused", "key", u->kms_key_arn, "error", errors[reason]));
+    unit_obey(u, orders);
+    unit_poke(u);
+}
+
 /* ---- Preflights: of the machine, and for people ---- */
 
 struct preflight_job {
@@ -104,17 +119,27 @@ static void preflight_run(struct job *j) {
     }
     const struct registry_wrapped_key *branch = p->must_load ? &p->ring.branch : &p->branch;
     bool is_quick = p->recheck == NULL;
-    /* Without its branch key a unit can get no lease: the machine need not ask. */
-    if (is_quick && is_err(p->loaded)) return;
+    /* Without its branch key a unit can get no lease: the machine need not ask, unless for the reason. */
+    if (is_quick && is_err(p->loaded) && p->loaded.code != ERR_NO_LEASE) return;
     ring_preflight(&p->place, branch->id ? branch : NULL, is_quick, &p->answer);
     record_intent(p);
+}
+
+/* What a store in S3 may fail with says nothing of the wrapped keys. */
+static enum verdict_kind kind_of_load(enum err_code code) {
+    if (code == ERR_NO_LEASE) return VERDICT_REFUSED;
+    bool is_away = code == ERR_UNREACHABLE || code == ERR_TIMEOUT || code == ERR_FORBIDDEN || code == ERR_PEER ||
+                   code == ERR_NOT_FOUND || code == ERR_INVALID;
+    return is_away ? VERDICT_SILENT : VERDICT_CORRUPT;
 }
 
 static void take_ring(struct unit *u, struct preflight_job *p) {
     if (!p->must_load) return;
     if (is_err(p->loaded)) {
         p->answer.checks.passed = false;
-        p->answer.checks.verdict = (struct verdict){.kind = VERDICT_CORRUPT};
+        /* A store that was refused the key, where KMS itself says so as well: its words are the better ones. */
+        if (p->loaded.code == ERR_NO_LEASE && p->answer.checks.verdict.kind == VERDICT_REFUSED) return;
+        p->answer.checks.verdict = (struct verdict){.kind = kind_of_load(p->loaded.code)};
         snprintf(p->answer.checks.verdict.text, sizeof p->answer.checks.verdict.text, "%.400s", p->why);
         return;
     }

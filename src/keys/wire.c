@@ -104,12 +104,17 @@ static bool take_wiped(struct slice *bytes, struct wire_wiped *ret) {
     return ret->unix_ms >= 0 && ret->boottime_ns >= 0;
 }
 
+struct result wire_send_key_refused(int fd, enum wire_refusal reason, int timeout_ms) {
+    uint8_t byte = (uint8_t)reason;
+    return send_parts(fd, WIRE_KEY_REFUSED, nothing, slice_make(&byte, 1), timeout_ms);
+}
+
 static bool has_id(enum wire_type type) {
     return type == WIRE_BRANCH || type == WIRE_ACTIVE || type == WIRE_NO_BRANCH || type == WIRE_NEED_BRANCH;
 }
 
 static bool is_known(uint8_t type) {
-    return (type >= WIRE_ARM && type <= WIRE_RETIRE) || (type >= WIRE_READY && type <= WIRE_ENDED);
+    return (type >= WIRE_ARM && type <= WIRE_RETIRE) || (type >= WIRE_READY && type <= WIRE_KEY_REFUSED);
 }
 
 struct result wire_parse(struct slice bytes, struct wire_message *ret) {
@@ -131,6 +136,9 @@ struct result wire_parse(struct slice bytes, struct wire_message *ret) {
         is_whole = take_u8(&bytes, &code) && code_from_wire(code, &m.code);
     } else if (is_whole && m.type == WIRE_ENDED) {
         is_whole = take_wiped(&bytes, &m.wiped);
+    } else if (is_whole && m.type == WIRE_KEY_REFUSED) {
+        is_whole = take_u8(&bytes, &code) && code > 0 && code < WIRE_REFUSAL_MAX;
+        if (is_whole) m.reason = code;
     } else if (is_whole && (m.type == WIRE_BRANCH || m.type == WIRE_NAMES)) {
         struct slice key;
         is_whole = take_bytes(&bytes, WIRE_KEY_BYTES, &key);

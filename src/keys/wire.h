@@ -2,7 +2,7 @@
  * then fields of fixed size, integers big-endian. A message of any other length or an unknown type is refused.
  *
  *     keyring -> child    ARM{expiry}  BRANCH{id,key}  ACTIVE{id}  NAMES{key}  NO_BRANCH{id,code}  END{}  RETIRE{}
- *     child -> keyring    READY{}  NEED_BRANCH{id}  ENDED{what was wiped, when}
+ *     child -> keyring    READY{}  NEED_BRANCH{id}  ENDED{what was wiped, when}  KEY_REFUSED{reason}
  *
  * A gateway gets NAMES, BRANCH (of the active branch), ACTIVE and ARM, in this order, before it serves; an engine gets
  * ARM and RETIRE only. Later BRANCH comes unasked when a new branch begins (followed by ACTIVE) or as the answer to
@@ -28,7 +28,8 @@ enum wire_type {
     WIRE_RETIRE,      /* to an engine: end in the next moment without a request; another will take over */
     WIRE_READY = 64,  /* the child serves now */
     WIRE_NEED_BRANCH, /* the child met a branch it has no key for: id */
-    WIRE_ENDED        /* the child has wiped its keys and leaves: wiped */
+    WIRE_ENDED,       /* the child has wiped its keys and leaves: wiped */
+    WIRE_KEY_REFUSED  /* the store, which encrypts under the organization's key itself, was refused it: reason */
 };
 
 /* What a gateway wiped at the end of its lease, and when it was done. */
@@ -40,6 +41,9 @@ struct wire_wiped {
     int64_t unix_ms, boottime_ns;
 };
 
+/* Why, as far as S3 tells. */
+enum wire_refusal { WIRE_DISABLED = 1, WIRE_DENIED, WIRE_KEY_NOT_FOUND, WIRE_INVALID_STATE, WIRE_REFUSAL_MAX };
+
 struct wire_message {
     enum wire_type type;
     int64_t expiry_boottime_ns; /* ARM: absolute, CLOCK_BOOTTIME */
@@ -47,6 +51,7 @@ struct wire_message {
     struct secret key;          /* BRANCH, NAMES: 32 bytes, owned by the message; move it out by copying the struct and
                                    zeroing this one */
     struct wire_wiped wiped;    /* ENDED */
+    enum wire_refusal reason;   /* KEY_REFUSED */
     enum err_code code;         /* NO_BRANCH: NOT_FOUND (no such branch), NO_LEASE, UNREACHABLE or CORRUPT */
 };
 
@@ -62,6 +67,7 @@ struct result wire_send_retire(int fd, int timeout_ms);
 struct result wire_send_ready(int fd, int timeout_ms);
 struct result wire_send_need_branch(int fd, const uint8_t id[static WIRE_ID_BYTES], int timeout_ms);
 struct result wire_send_ended(int fd, const struct wire_wiped *wiped, int timeout_ms);
+struct result wire_send_key_refused(int fd, enum wire_refusal reason, int timeout_ms);
 
 /* Waits at most timeout_ms (-1: for ever) for one message. UNREACHABLE at end of file (the keyring died: go on until
  * the dead-man timer fires), TIMEOUT, PEER when the message breaks the protocol or carries descriptors. On success the

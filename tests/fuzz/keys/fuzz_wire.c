@@ -24,6 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     PROMISE(m.expiry_boottime_ns >= 0 && (m.type == WIRE_ARM || m.expiry_boottime_ns == 0));
     if (m.type == WIRE_READY || m.type == WIRE_END || m.type == WIRE_RETIRE) PROMISE(size == 1);
     if (m.type == WIRE_NEED_BRANCH) PROMISE(slice_equal(slice_make(m.id, sizeof m.id), slice_make(data + 1, size - 1)));
+    PROMISE(m.type != WIRE_KEY_REFUSED || (size == 2 && m.reason > 0 && m.reason < WIRE_REFUSAL_MAX));
     wire_message_done(&m);
     PROMISE(!m.key.data);
     return 0;

@@ -310,6 +310,41 @@ static void a_preflights_refusal_while_there_is_a_lease_makes_the_probes_ask(voi
     assert_int_equal(lease_tick(&l.m, l.now).probes, (1U << KMS_OPERATION_MAX) - 1);
 }
 
+/* The store's word for it is no more than a first refusal of KMS's own; then KMS is asked at once, and decides. */
+static void a_refusal_to_the_store_is_confirmed_by_kms(void **state) {
+    static const enum verdict_kind confirming[] = {VERDICT_REFUSED, VERDICT_SILENT, VERDICT_GOOD};
+    for (size_t i = 0; i < ARRAY_LEN(confirming); i++) {
+        struct life l = available(&defaults);
+        int64_t expiry = l.m.expiry_ns;
+        l.now += MS(2000);
+        assert_int_equal(lease_refused_to_store(&l.m, l.now).probes, 1U << KMS_DECRYPT);
+        assert_int_equal(lease_refused_to_store(&l.m, l.now).probes, 0); /* asked already, and no confirmation */
+        assert_true(lease_is_granted(&l.m));
+        assert_int_equal(lease_tick(&l.m, l.now).probes, ((1U << KMS_OPERATION_MAX) - 1) & ~(1U << KMS_DECRYPT));
+        struct lease_orders orders = answer(&l, KMS_DECRYPT, confirming[i]);
+        if (confirming[i] != VERDICT_GOOD) {
+            expect_event(orders, LEASE_ENDED);
+            assert_int_equal(l.m.cause, LEASE_DENIED);
+            assert_int_equal(lease_refused_to_store(&l.m, l.now).probes, 0);
+            continue;
+        }
+        expect_event(orders, LEASE_SAME);
+        assert_int_equal(l.m.expiry_ns, expiry);
+        assert_false(lease_is_trusted(&l.m)); /* three more must be good before it is extended */
+        assert_int_equal(lease_refused_to_store(&l.m, l.now).probes, 1U << KMS_DECRYPT);
+        expect_event(answer(&l, KMS_DECRYPT, VERDICT_REFUSED), LEASE_ENDED);
+    }
+}
+
+static void a_refusal_to_the_store_waits_for_a_probe_that_is_on_its_way(void **state) {
+    struct life l = available(&defaults);
+    go_to_probe(&l, KMS_DECRYPT);
+    assert_int_equal(lease_refused_to_store(&l.m, l.now).probes, 0);
+    expect_event(answer(&l, KMS_DECRYPT, VERDICT_REFUSED), LEASE_ENDED);
+    struct life unborn = born(&defaults, false);
+    assert_int_equal(lease_refused_to_store(&unborn.m, unborn.now).probes, 0);
+}
+
 static void nothing_is_asked_twice_at_a_time(void **state) {
     struct life l = available(&defaults);
     hear_of_all(&l);
@@ -347,6 +382,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_ride_shorter_than_the_interval_ends_at_the_first_silence),
     cmocka_unit_test(answers_to_an_earlier_lease_are_stale),
     cmocka_unit_test(a_preflights_refusal_while_there_is_a_lease_makes_the_probes_ask),
+    cmocka_unit_test(a_refusal_to_the_store_is_confirmed_by_kms),
+    cmocka_unit_test(a_refusal_to_the_store_waits_for_a_probe_that_is_on_its_way),
     cmocka_unit_test(nothing_is_asked_twice_at_a_time),
     cmocka_unit_test(names),
 };

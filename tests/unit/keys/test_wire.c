@@ -72,6 +72,10 @@ static void every_message_arrives(void **state) {
     ASSERT_OK(wire_send_ended(fds[1], &wiped, 1000));
     m = receive(fds[0], WIRE_ENDED);
     assert_memory_equal(&m.wiped, &wiped, sizeof wiped);
+    for (unsigned reason = 1; reason < WIRE_REFUSAL_MAX; reason++) {
+        ASSERT_OK(wire_send_key_refused(fds[1], reason, 1000));
+        assert_int_equal(receive(fds[0], WIRE_KEY_REFUSED).reason, reason);
+    }
 }
 
 static void no_branch_keeps_its_code(void **state) {
@@ -104,12 +108,14 @@ static void wrong_lengths_and_types_are_refused(void **state) {
                       : type == WIRE_ACTIVE || type == WIRE_NEED_BRANCH               ? 17
                       : type == WIRE_NAMES                                            ? 33
                       : type == WIRE_NO_BRANCH                                        ? 18
+                      : type == WIRE_KEY_REFUSED                                      ? 2
                       : type == WIRE_END || type == WIRE_READY || type == WIRE_RETIRE ? 1
                       : type == WIRE_ENDED                                            ? 37
                                                                                       : 0;
         for (size_t len = 0; len <= sizeof bytes; len++) {
             bytes[0] = (uint8_t)type;
             bytes[17] = 1; /* a good code for NO_BRANCH */
+            bytes[1] = type == WIRE_KEY_REFUSED;
             struct wire_message m = {0};
             if (want != 0 && len == want) {
                 ASSERT_OK(wire_parse(slice_make(bytes, len), &m));
@@ -125,6 +131,10 @@ static void wrong_lengths_and_types_are_refused(void **state) {
     ASSERT_ERR(PEER, wire_parse(slice_make(bytes, 18), &m));
     bytes[17] = 5;
     ASSERT_ERR(PEER, wire_parse(slice_make(bytes, 18), &m));
+    uint8_t refusal[2] = {WIRE_KEY_REFUSED, 0};
+    ASSERT_ERR(PEER, wire_parse(slice_make(refusal, 2), &m));
+    refusal[1] = WIRE_REFUSAL_MAX;
+    ASSERT_ERR(PEER, wire_parse(slice_make(refusal, 2), &m));
     uint8_t negative[9] = {WIRE_ARM, 0x80};
     ASSERT_ERR(PEER, wire_parse(slice_make(negative, 9), &m));
 }
