@@ -3,7 +3,9 @@ gateway without and with SSE-KMS. MB/s, the servers' CPU seconds for a GB, and h
 import contextlib
 import json
 import os
+import pathlib
 import subprocess
+import tempfile
 
 import gateway_tools
 import nginx_files
@@ -52,8 +54,10 @@ class Server:
 
 
 class Field:
-    def __init__(self, ours, cached, peers):
-        self.ours, self.cached, self.peers = ours, cached, peers
+    """in_memory: a gateway whose store is in memory, as that of the Ceph peer is; None if there is no such folder."""
+
+    def __init__(self, ours, cached, in_memory, peers):
+        self.ours, self.cached, self.in_memory, self.peers = ours, cached, in_memory, peers
         for server in (ours, *peers.values()):  # what the ranges are of
             server.load("put", 256 * MIB, 1, 1, "range-")
         cached.load("put", 65536, 200, 200, "64k-")
@@ -70,6 +74,10 @@ class Field:
                 figures.add(name, "CPU s/GB", peer, mine["cpu"], theirs["cpu"])
                 if (operation, size) == ("get", 65536):
                     figures.add(f"{name}, p99", "ms", peer, mine["p99"], theirs["p99"])
+                if operation == "put" and self.in_memory and peer != "nginx":
+                    unsynced = self.in_memory.load(operation, size, objects, count, prefix)
+                    figures.add(f"{name}, store in memory", "MB/s", peer, unsynced["rate"], theirs["rate"])
+                    figures.add(f"{name}, store in memory", "CPU s/GB", peer, unsynced["cpu"], theirs["cpu"])
         hit = self.cached.load("get", 65536, 200, 2000, "64k-")
         plain = self.peers["nginx"].load("get", 65536, 200, 2000, "64k-")
         figures.add("get 64 KiB from the cache, p99", "ms", "nginx", hit["p99"], plain["p99"])
@@ -83,6 +91,10 @@ def run(folder):
     with contextlib.ExitStack() as stack:
         harness = stack.enter_context(gateway_tools.Harness(folder / "load-store"))
         cached = stack.enter_context(gateway_tools.Harness(folder / "cached-store", cache=folder / "cache", cache_epoch_ms=300_000))
+        in_memory = None
+        if os.access("/dev/shm", os.W_OK):
+            shared = stack.enter_context(tempfile.TemporaryDirectory(prefix="lockset-bench-", dir="/dev/shm"))
+            in_memory = harness_server(stack.enter_context(gateway_tools.Harness(pathlib.Path(shared) / "store")))
         port, pids = stack.enter_context(nginx_files.nginx(folder / "load-nginx"))
         peers = {"nginx": Server(port, pids)}
         rgw = stack.enter_context(ceph.radosgw(folder / "ceph"))
@@ -92,6 +104,6 @@ def run(folder):
             peers["radosgw, SSE-KMS"] = Server(rgw.port, rgw.pids, rgw.access, rgw.secret, rgw.bucket, kms, "sealed-")
         else:
             say("  gateway: radosgw is not installed; without it")
-        field = Field(harness_server(harness), harness_server(cached), peers)
+        field = Field(harness_server(harness), harness_server(cached), in_memory, peers)
         field.one_round(Figures(), 0)
         return rounds("gateway, load", field.one_round)
