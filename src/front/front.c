@@ -226,23 +226,25 @@ static bool find_org(struct visitor *v, const struct head *head, struct front_re
     return false;
 }
 
-/* Has the organization's gateway started, if it isn't running. */
-static bool activate(struct front *f, const char *org, unsigned timeout_ms, struct front_refusal *why) {
+enum activation { ACTIVE, REFUSED, NOT_ASKED };
+
+/* Has the organization's gateway started, if it isn't running. NOT_ASKED: the keyring can't be reached. */
+static enum activation activate(struct front *f, const char *org, unsigned timeout_ms, struct front_refusal *why) {
     JSON_AUTO(known);
     JSON_AUTO(answer);
     JSON_AUTO(request);
     known = keylink_state(f->o.keylink, org);
-    if (known != NULL && front_judge(known, why)) return false;
+    if (known != NULL && front_judge(known, why)) return REFUSED;
     request = json_pack("{s:s, s:s, s:s, s:b}", "op", "activate", "org", org, "region", f->o.region, "gateway", 1);
     if (is_err(keylink_call(f->o.keylink, request, timeout_ms, &answer))) {
         front_refuse(why, S3_ERR_SERVICE_UNAVAILABLE, "The keys can't be asked for now. Try again.");
-        return false;
+        return NOT_ASKED;
     }
-    if (json_is_true(json_object_get(answer, "ok"))) return true;
+    if (json_is_true(json_object_get(answer, "ok"))) return ACTIVE;
     const json_t *state = json_object_get(answer, "state");
     if (state == NULL || !front_judge(state, why))
         front_refuse(why, S3_ERR_SERVICE_UNAVAILABLE, "This bucket's gateway could not be started. Try again.");
-    return false;
+    return REFUSED;
 }
 
 static int connect_gateway(const struct front *f, const char *org) {
@@ -260,9 +262,12 @@ static int connect_gateway(const struct front *f, const char *org) {
 
 static int open_gateway(struct visitor *v, struct front_refusal *why) {
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        if (!activate(v->front, v->org, ACTIVATE_MS, why)) return -1;
+        enum activation a = activate(v->front, v->org, ACTIVATE_MS, why);
+        if (a == REFUSED) return -1;
+        /* Without a keyring too: a gateway that runs has a lease still, or refuses by itself. */
         int fd = connect_gateway(v->front, v->org);
         if (fd >= 0) return fd;
+        if (a == NOT_ASKED) return -1;
         poll(NULL, 0, 100 << attempt); /* it has just gone: the keyring is about to hear of it */
     }
     front_refuse(why, S3_ERR_SERVICE_UNAVAILABLE, "This bucket's gateway can't be reached. Try again.");

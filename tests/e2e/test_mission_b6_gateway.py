@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import test_gateway_clients as clients
 from gateway_tools import BUILD, CHDB, ROOT, Reply, head_bytes, read_to_end, request, sign
 from lockset_dev import EAST, WEST, Dev, http_call, wait_for
-from outside import Bucket, Gateway, bucket_of, gateway_url
+from outside import Bucket, Gateway, bucket_of, gateway_url, make_key
 
 FAST = {"key.probe_interval": "1s", "key.full_check_interval": "2s", "key.ride_through": "10s"}
 
@@ -270,7 +270,7 @@ def what_clients_are_told(bucket, folder):
 
 def test_the_switch(dev, tmp_path):
     org = dev.create_org()
-    mine = bucket_of(org)
+    mine, spare = bucket_of(org), make_key(org)
     s3 = mine.s3()
     body = content(48 << 20)
     s3.put_object(Bucket=org.name, Key="big", Body=body)
@@ -303,8 +303,9 @@ def test_the_switch(dev, tmp_path):
     assert headed.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     for name, told in what_clients_are_told(mine, tmp_path):
         assert "DisabledException" in told, (name, told)
-    # No access keys are made or unmade behind the customer's back, either.
+    # New access keys take the customer's key, to be told their secret; to be rid of one takes nothing.
     assert org.call("POST", "/s3-keys", {}).status == 503
+    assert org.call("DELETE", f"/s3-keys/{spare['access_key_id']}").status == 200
     org.enable_key()
     org.wait_state("AVAILABLE")
     assert mine.s3().get_object(Bucket=org.name, Key="big")["Body"].read() == body
@@ -337,6 +338,19 @@ def test_an_engine_is_not_waited_for(dev):
         if sent == signal.SIGSTOP:
             os.kill(engine, signal.SIGCONT)
     assert org.gateway_pid() == gateway
+
+
+def test_a_keyring_that_dies(dev):
+    """A gateway that runs serves on for as long as its lease lasts, also who comes anew."""
+    org = dev.create_org()
+    mine = bucket_of(org)
+    mine.s3().put_object(Bucket=org.name, Key="k", Body=b"1")
+    keyring = dev.pid("keyring")
+    os.kill(keyring, signal.SIGKILL)
+    assert mine.s3(retries={"max_attempts": 8, "mode": "standard"}).get_object(Bucket=org.name, Key="k")["Body"].read() == b"1"
+    wait_for(lambda: dev.pid("keyring") not in (None, keyring), 30, what="another keyring")
+    org.wait_state("AVAILABLE")
+    assert mine.s3(retries={"max_attempts": 8, "mode": "standard"}).get_object(Bucket=org.name, Key="k")["Body"].read() == b"1"
 
 
 def test_kms_is_silent(dev_with):
@@ -554,6 +568,23 @@ def test_the_gateway_alone(dev, tmp_path):
 
 def gateway_call(gateway, api_key, method, path, body):
     return http_call(gateway.api, method, "/v1/orgs/self" + path, body, {"Authorization": f"ApiKey {api_key}"})
+
+
+def test_the_ports_of_dev(dev_with):
+    """Where scripts look for it: ten behind the first."""
+    for _ in range(5):
+        base = random.SystemRandom().randrange(20000, 30000)
+        try:
+            held = [socket.create_server(("127.0.0.1", base + i)) for i in (0, 1, 2, 3, 10, 11)]
+        except OSError:
+            continue
+        for s in held:
+            s.close()
+        dev = dev_with({"dev.port_base": str(base)})
+        assert [gateway_url(dev, r) for r in (WEST, EAST)] == [f"http://127.0.0.1:{base + 10}", f"http://127.0.0.1:{base + 11}"]
+        assert f" s3.{EAST}=http://127.0.0.1:{base + 11} " in dev.ready_line
+        return
+    pytest.fail("no free ports were found")
 
 
 def test_a_door_to_other_hosts_needs_tls(tmp_path):
