@@ -1,5 +1,6 @@
 #include "kms/match.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -15,7 +16,7 @@ static const char *next_character(const char *text) {
     return text;
 }
 
-bool kmsd_match(const char *pattern, const char *text, bool ignore_case) {
+static bool match_short(const char *pattern, const char *text, bool ignore_case) {
     const char *star = NULL, *resume = NULL;
     while (*text != '\0') {
         if (*pattern == KMSD_MATCH_LITERAL && pattern[1] == *text) {
@@ -40,6 +41,76 @@ bool kmsd_match(const char *pattern, const char *text, bool ignore_case) {
     while (*pattern == '*')
         pattern++;
     return *pattern == '\0';
+}
+
+/* --- Long ones: going back to the last star would take the product of both lengths. Here a bit for each place in the
+ * pattern says whether the text so far can have got there, and a byte of the text moves 64 of them at once. --- */
+
+enum { LONG_PRODUCT = 1 << 20, BYTES = 256, WORD_BITS = 64 };
+
+struct places {
+    size_t count, words; /* count: what the pattern holds besides stars */
+    uint64_t *takes;     /* [byte][word]: from this place a byte leads to the next */
+    uint64_t *star;      /* a star stands here: any byte stays */
+    uint64_t *inside;    /* the same, or a '?' was just met: the rest of its UTF-8 character stays */
+    uint64_t *reached;
+};
+
+static void set_bit(uint64_t *bits, size_t at) {
+    bits[at / WORD_BITS] |= (uint64_t)1 << (at % WORD_BITS);
+}
+
+static bool is_continuation(unsigned byte) {
+    return (byte & 0xC0) == 0x80;
+}
+
+/* Enters what stands at the pattern, and returns what comes behind it. */
+static const char *enter(struct places *p, const char *pattern, bool ignore_case) {
+    if (*pattern == '*') {
+        set_bit(p->star, p->count);
+        set_bit(p->inside, p->count);
+        return pattern + 1;
+    }
+    bool any = *pattern == '?';
+    if (*pattern == KMSD_MATCH_LITERAL && (pattern[1] == '*' || pattern[1] == '?')) pattern++;
+    char wanted = fold(*pattern, ignore_case);
+    for (unsigned byte = 1; byte < BYTES; byte++)
+        if (any ? !is_continuation(byte) : fold((char)byte, ignore_case) == wanted)
+            set_bit(p->takes + byte * p->words, p->count);
+    p->count++;
+    if (any) set_bit(p->inside, p->count);
+    return pattern + 1;
+}
+
+static void step(struct places *p, unsigned char byte) {
+    const uint64_t *takes = p->takes + byte * p->words, *stays = is_continuation(byte) ? p->inside : p->star;
+    uint64_t carried = 0;
+    for (size_t i = 0; i < p->words; i++) {
+        uint64_t here = p->reached[i], moved = here & takes[i];
+        p->reached[i] = moved << 1 | carried | (here & stays[i]);
+        carried = moved >> (WORD_BITS - 1);
+    }
+}
+
+static bool match_long(const char *pattern, size_t pattern_len, const char *text, bool ignore_case) {
+    struct places p = {.words = pattern_len / WORD_BITS + 1};
+    AUTO_FREE uint64_t *bits = mem_alloc_array((BYTES + 3) * p.words, sizeof *bits);
+    p.takes = bits;
+    p.star = bits + BYTES * p.words;
+    p.inside = p.star + p.words;
+    p.reached = p.inside + p.words;
+    while (*pattern != '\0')
+        pattern = enter(&p, pattern, ignore_case);
+    set_bit(p.reached, 0);
+    for (; *text != '\0'; text++)
+        step(&p, (unsigned char)*text);
+    return (p.reached[p.count / WORD_BITS] >> (p.count % WORD_BITS) & 1) != 0;
+}
+
+bool kmsd_match(const char *pattern, const char *text, bool ignore_case) {
+    size_t pattern_len = strlen(pattern), text_len = strlen(text);
+    if (pattern_len == 0 || text_len <= LONG_PRODUCT / pattern_len) return match_short(pattern, text, ignore_case);
+    return match_long(pattern, pattern_len, text, ignore_case);
 }
 
 enum { ARN_PARTS = 6 };
