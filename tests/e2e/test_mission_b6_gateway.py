@@ -473,7 +473,8 @@ def test_hostile_heads(dev, bucket):
         broken = bytearray(whole)
         for _ in range(rng.randrange(1, 8)):
             broken[rng.randrange(len(broken))] = rng.randrange(256)
-        assert send(bytes(broken)).status in (0, 200, 400, 403, 404, 405, 501, 505)
+        status = send(bytes(broken)).status
+        assert status in (0, 200, 501, 505) or 400 <= status < 500, broken
     assert front_pid(dev) == before
 
 
