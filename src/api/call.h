@@ -74,6 +74,10 @@ struct result admin_change_org(struct call *c);
 struct result admin_delete_org(struct call *c);
 struct result admin_add_api_key(struct call *c);
 struct result admin_check_key(struct call *c);
+struct result admin_cost(struct call *c);
+struct result admin_org_cost(struct call *c);
+/* What each key's calls of KMS were for: an array, for the caller to drop; NULL while the keyring is away. */
+json_t *cost_ask(struct api *api);
 struct result admin_get_region(struct call *c);
 struct result admin_add_region(struct call *c);
 struct result admin_recover_region(struct call *c);

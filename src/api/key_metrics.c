@@ -72,6 +72,71 @@ static void put_calls(const json_t *meter, struct buf *out) {
                (long long)json_integer_value(json_object_get(meter, "requests")));
 }
 
+static void put_events(const json_t *meter, struct buf *out) {
+    static const struct {
+        const char *member, *metric, *help;
+    } counters[] = {
+        {"granted", "lockset_leases_granted_total", "Leases that began."},
+        {"ended", "lockset_leases_ended_total", "Leases that ended, whatever the reason."},
+        {"recovered", "lockset_recoveries_total", "Recoveries after a pause that were completed."},
+        {"purges", "lockset_purges_total", "Ends of organizations' processes, with all keys in them."},
+        {"streams_cut", "lockset_streams_cut_total",
+         "Objects that were being read or written when a gateway wiped its keys."},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(counters); i++)
+        buf_printf(out, "# HELP %s %s\n# TYPE %s counter\n%s %lld\n", counters[i].metric, counters[i].help,
+                   counters[i].metric, counters[i].metric,
+                   (long long)json_integer_value(json_object_get(meter, counters[i].member)));
+}
+
+static void put_meter(const json_t *meter, struct buf *out) {
+    put_calls(meter, out);
+    put_events(meter, out);
+}
+
+/* ---- One line for each key ---- */
+
+static void put_causes(const json_t *cost, struct buf *out) {
+    const char *cause, *operation;
+    json_t *operations, *n;
+    json_object_foreach(json_object_get(cost, "calls"), cause, operations) json_object_foreach(operations, operation, n)
+        buf_printf(out, "lockset_key_calls_total{org=\"%s\",operation=\"%s\",cause=\"%s\"} %lld\n",
+                   text_of(cost, "org"), operation, cause, (long long)json_integer_value(n));
+}
+
+static void put_number(const json_t *costs, const char *region, const char *metric, const char *type, const char *help,
+                       const char *member, struct buf *out) {
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", metric, help, metric, type);
+    size_t i;
+    json_t *cost, *walked = mem_unconst(costs);
+    json_array_foreach(walked, i, cost) {
+        const json_t *value = json_object_get(cost, member);
+        long long n = json_is_boolean(value) ? json_is_true(value) : json_integer_value(value);
+        if (strcmp(text_of(cost, "region"), region) == 0)
+            buf_printf(out, "%s{org=\"%s\"} %lld\n", metric, text_of(cost, "org"), n);
+    }
+}
+
+static void put_costs(struct api *api, struct buf *out) {
+    JSON_AUTO(costs);
+    costs = cost_ask(api);
+    if (!costs) return;
+    buf_append_str(out, "# HELP lockset_key_calls_total Requests to KMS with an organization's key, by what for.\n"
+                        "# TYPE lockset_key_calls_total counter\n");
+    size_t i;
+    json_t *cost;
+    json_array_foreach(costs, i, cost) if (strcmp(text_of(cost, "region"), api->region) == 0) put_causes(cost, out);
+    put_number(costs, api->region, "lockset_key_calls_capped", "gauge",
+               "Does key.max_calls_per_hour hold calls with this key back right now?", "is_capped", out);
+    put_number(costs, api->region, "lockset_key_calls_capped_total", "counter", "How often that began.", "capped", out);
+    put_number(costs, api->region, "lockset_branch_key_age_seconds", "gauge",
+               "Age of the branch key that new objects are sealed under; 0: not loaded.", "branch_age_s", out);
+    put_number(costs, api->region, "lockset_lease_age_seconds", "gauge", "How long the lease has lasted; 0: none.",
+               "lease_age_s", out);
+    put_number(costs, api->region, "lockset_lease_expires_seconds", "gauge",
+               "When the lease ends unless it is prolonged; 0: none.", "lease_left_s", out);
+}
+
 void key_metrics_put(struct api *api, struct buf *out) {
     JSON_AUTO(all);
     all = keylink_states(api->keylink);
@@ -83,5 +148,6 @@ void key_metrics_put(struct api *api, struct buf *out) {
     request = json_pack("{s:s, s:s}", "op", "meter", "region", api->region);
     /* While the keyring is away its counters are left out, not zero. */
     if (is_ok(keylink_call(api->keylink, request, ASK_MS, &answer)) && json_is_true(json_object_get(answer, "ok")))
-        put_calls(json_object_get(answer, "meter"), out);
+        put_meter(json_object_get(answer, "meter"), out);
+    put_costs(api, out);
 }

@@ -29,6 +29,8 @@ const struct router_route api_routes[] = {
     {"GET", "/v1/admin/orgs/{}/regions/{}", ROUTER_OPERATOR, admin_get_region},
     {"POST", "/v1/admin/orgs/{}/regions/{}/check", ROUTER_OPERATOR, admin_check_region},
     {"POST", "/v1/admin/orgs/{}/regions/{}/recover", ROUTER_OPERATOR, admin_recover_region},
+    {"GET", "/v1/admin/orgs/{}/cost", ROUTER_OPERATOR, admin_org_cost},
+    {"GET", "/v1/admin/cost", ROUTER_OPERATOR, admin_cost},
     {"POST", "/v1/admin/keys/check", ROUTER_OPERATOR, admin_check_key},
     {"GET", "/v1/admin/key-policy", ROUTER_OPERATOR, admin_key_policy},
     {"POST", "/v1/admin/key-policy/check", ROUTER_OPERATOR, admin_check_policy},

@@ -206,6 +206,22 @@ static struct result run_key_check(const struct args *a) {
     return OK;
 }
 
+static struct result run_key_cost(const struct args *a) {
+    AUTO_FREE char *path =
+        a->positional[0] ? path_of("/v1/admin/orgs/$1/cost", a->positional[0], "") : str_dup("/v1/admin/cost");
+    AUTO(client_answer_done) struct client_answer answer = {0};
+    bool printed;
+    TRY(ask(a, "GET", path, NULL, &answer, &printed));
+    if (printed) return OK;
+    const json_t *data = json_object_get(answer.body, "data");
+    table_print(json_object_get(data, "regions"),
+                (const char *const[]){"org", "region", "calls_a_month", "usd_a_month", "calls_counted",
+                                      "measured_calls_a_month", "measured_usd_a_month", NULL});
+    printf("\nall together, after the free requests:\n");
+    print_members(json_object_get(data, "total"));
+    return OK;
+}
+
 /* Prints the document as it is: what a customer pastes into a key's policy. */
 static struct result run_key_policy(const struct args *a) {
     const char *format = args_has(a, "--format") ? args_get(a, "--format") : "policy";
@@ -292,6 +308,8 @@ const struct command admin_commands[] = {
      false, run_region_recover},
     {"key check", "ARN", "Runs all checks on a customer's key and creates nothing.",
      (const struct args_option[]){REGION_OPTION, END}, false, run_key_check},
+    {"key cost", "[ORG]", "Shows what a key's calls of KMS cost in a month: by the settings, and as counted.", NONE,
+     false, run_key_cost},
     {"key policy", "", "Prints the key policy that a customer grants to this service.",
      (const struct args_option[]){
          {"--format", "FORMAT", "statement, policy, cloudformation or terraform", "policy"},

@@ -241,6 +241,13 @@ static struct result check_region(struct config *c, size_t index) {
     return OK;
 }
 
+static struct result check_price(const char *text) {
+    const char *point = strchr(text, '.');
+    bool is_number = text[strspn(text, "0123456789.")] == 0 && text[0] != '.' && (!point || !strchr(point + 1, '.'));
+    CHECK(is_number, ERR_INVALID, "key.price_per_10000: '%.20s' is no price in dollars, such as 0.03", text);
+    return OK;
+}
+
 /* What a single value can't show. */
 static struct result check_whole(struct config *c) {
     TRY(make_absolute(&c->data));
@@ -254,6 +261,7 @@ static struct result check_whole(struct config *c) {
     TRY(make_absolute(&c->gateway_tls_key));
     CHECK(!c->gateway_tls_cert == !c->gateway_tls_key, ERR_INVALID, "gateway.tls.cert and gateway.tls.key go together");
     CHECK(!c->api_tls_cert == !c->api_tls_key, ERR_INVALID, "api.tls.cert and api.tls.key go together");
+    TRY(check_price(c->key_price_per_10000));
     for (size_t i = 0; i < c->region_count; i++)
         TRY(check_region(c, i));
     /* Worst case from KMS's first refusal to the end: an interval (jitter only shortens it), a probe that runs into its

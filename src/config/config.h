@@ -35,6 +35,8 @@ struct config {
     char *gateway_tls_cert, *gateway_tls_key; /* the same for S3 clients */
     char *aws_credentials_file, *aws_profile; /* NULL: the environment */
     char *operator_token_file;                /* holds the operator's token (serve); NULL in dev */
+    int64_t key_max_calls_per_hour, key_free_requests;
+    char *key_price_per_10000;
     int64_t dev_port_base, dev_kms_day_ms;
     char *kms_endpoint;                      /* for every region that names none of its own */
     char *webhook_url, *webhook_secret_file; /* NULL: none */

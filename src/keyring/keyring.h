@@ -100,6 +100,7 @@ struct unit {
     int64_t ending_deadline_ns;
     uint64_t ending_seq;
     struct purge purge;
+    struct cost cost;
 
     struct pair pair;
     bool resume; /* start the pair again when the lease returns */
@@ -129,6 +130,7 @@ struct keyring {
     unsigned acks_awaited; /* units in ENDING_ACKS */
     int64_t wake_ns;       /* the least of the units' */
     struct lease_times customer_times, service_times;
+    int64_t max_calls_per_hour;
     struct api_link *api;
     struct supervisor_link *supervisor;
     struct create_job *creating; /* under way */

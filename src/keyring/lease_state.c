@@ -310,6 +310,16 @@ void lease_recheck(struct lease_machine *m, int64_t now_ns) {
         m->probes[i].due_ns = min_of(m->probes[i].due_ns, now_ns);
 }
 
+void lease_postpone_probe(struct lease_machine *m, enum kms_operation operation, int64_t until_ns) {
+    m->probes[operation].in_flight = false;
+    m->probes[operation].due_ns = until_ns;
+}
+
+void lease_postpone_preflight(struct lease_machine *m, int64_t until_ns) {
+    m->preflight_in_flight = false;
+    m->preflight_due_ns = until_ns;
+}
+
 bool lease_is_asking(const struct lease_machine *m) {
     if (!lease_is_granted(m)) return m->preflight_in_flight;
     for (int i = 0; i < KMS_OPERATION_MAX; i++)

@@ -130,6 +130,9 @@ struct lease_orders lease_recovered(struct lease_machine *m, int64_t now_ns);
 
 /* Somebody wants to know now: every probe, or the preflight, becomes due. */
 void lease_recheck(struct lease_machine *m, int64_t now_ns);
+/* A question that was ordered is not asked before `until_ns`: nothing is extended meanwhile. */
+void lease_postpone_probe(struct lease_machine *m, enum kms_operation operation, int64_t until_ns);
+void lease_postpone_preflight(struct lease_machine *m, int64_t until_ns);
 /* Is there no refusal that waits for its confirmation, or that was too short ago to be forgotten? */
 bool lease_is_trusted(const struct lease_machine *m);
 /* Is any probe or its confirmation on the way? */

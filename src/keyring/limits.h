@@ -12,4 +12,11 @@ enum { LIMITS_PERSIST_MS = 500, LIMITS_ACK_MS = 250, LIMITS_GRACE_MS = 100, LIMI
  * confirmation) and the time to kill add up to more than key.denied_bound. The detail shows the sum. */
 struct result limits_check(const struct config *c);
 
+/* How many calls of KMS an hour one key needs at most while all is well: all intervals shortened by their jitter. */
+int64_t limits_needed_calls(const struct config *c);
+/* The cap: key.max_calls_per_hour, or if that is 0, room for everything that is meant to happen: three times what is
+ * needed, and preflights that are refused at their last question each time. limits_check refuses a lower one than a
+ * tenth over what is needed. */
+int64_t limits_max_calls(const struct config *c);
+
 #endif

@@ -70,6 +70,7 @@ static struct result set_up(struct keyring *k, const char *config_file) {
     for (int i = 0; i < 4; i++)
         if (strcmp(config->log_level, levels[i]) == 0) log_start("keyring", (enum log_level)i);
     TRY(limits_check(config));
+    k->max_calls_per_hour = limits_max_calls(config);
     k->customer_times = times_of(config, config->key_ride_through_ms, config->key_pause_after_ms);
     k->service_times = times_of(config, LEASE_HARD_CAP_MS, 0); /* never paused */
     TRY(secret_start(SECRET_HEAP_BYTES, false));

@@ -19,6 +19,9 @@ json_t *meter_to_json(const struct meter *m) {
     json_t *all = json_object();
     json_object_set_new(all, "requests", json_integer((json_int_t)atomic_load(&m->requests)));
     json_object_set_new(all, "calls", calls);
+    json_object_set_new(all, "granted", json_integer((json_int_t)atomic_load(&m->granted)));
+    json_object_set_new(all, "ended", json_integer((json_int_t)atomic_load(&m->ended)));
+    json_object_set_new(all, "recovered", json_integer((json_int_t)atomic_load(&m->recovered)));
     json_object_set_new(all, "purges", json_integer((json_int_t)atomic_load(&m->purges)));
     json_object_set_new(all, "streams_cut", json_integer((json_int_t)atomic_load(&m->streams_cut)));
     return all;

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "keyring/keyring.h"
 
-enum { HELLO_STATES_MAX = 50, AUDIT_DETAILS_MAX = 4096 };
+enum { HELLO_STATES_MAX = 50, AUDIT_DETAILS_MAX = 4096, COSTS_MAX = 40 };
 
 /* The answer holds the first states; the others follow as pushes, so that no message grows over its limit. */
 static struct result hello(struct keyring *k, struct api_call call, const json_t *message) {
@@ -97,6 +97,40 @@ static struct result meter(struct keyring *k, struct api_call call, const json_t
     CHECK(region, ERR_NOT_FOUND, "this deployment does not serve the region '%.40s'", name);
     json_t *fields = json_object();
     json_object_set_new(fields, "meter", meter_to_json(region->meter));
+    api_reply(k, call, fields);
+    return OK;
+}
+
+static json_t *describe_cost(const struct unit *u, int64_t now_ns) {
+    const struct cost *c = &u->cost;
+    int64_t now_ms = clock_unix_ms(), branch_ms = u->ring.branch.id ? now_ms - u->ring.branch.created_at_ms : 0;
+    bool has_lease = lease_is_granted(&u->lease);
+    json_t *j = json_pack("{s:s, s:s, s:o, s:I, s:I, s:b, s:I}", "org", u->org, "region", u->region->name, "calls",
+                          cost_to_json(c), "all", (json_int_t)atomic_load(&c->all), "seconds",
+                          (json_int_t)((now_ns - c->begun_ns) / NS_PER_S), "is_capped", c->is_capped, "capped",
+                          (json_int_t)c->capped);
+    json_object_set_new(j, "branch_age_s", json_integer(branch_ms / 1000));
+    json_object_set_new(j, "lease_age_s", json_integer(has_lease ? (now_ms - u->since_ms) / 1000 : 0));
+    json_object_set_new(j, "lease_left_s", json_integer(has_lease ? (u->lease.expiry_ns - now_ns) / NS_PER_S : 0));
+    return j;
+}
+
+/* What keys' calls were for, some at a time: "next" is where to go on; left out at the end. */
+static struct result cost(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "from", NULL};
+    int64_t from = 0;
+    TRY(json_only(message, allowed));
+    TRY(json_get_int(message, "from", 0, INT64_MAX, &from));
+    json_t *list = json_array(), *fields = json_object();
+    size_t at = (size_t)from;
+    int64_t now_ns = clock_boottime_ns();
+    for (; at < k->unit_count && json_array_size(list) < COSTS_MAX; at++) {
+        const struct unit *u = k->units[at];
+        json_array_append_new(list, describe_cost(u, now_ns));
+    }
+    json_object_set_new(fields, "costs", list);
+    json_object_set_new(fields, "max_calls_per_hour", json_integer(k->max_calls_per_hour));
+    if (at < k->unit_count) json_object_set_new(fields, "next", json_integer((json_int_t)at));
     api_reply(k, call, fields);
     return OK;
 }
@@ -193,6 +227,7 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
         {"recover", recover, true},
         {"recovered", recovered, true},
         {"meter", meter, false},
+        {"cost", cost, false},
         {"delete_org", delete, false},
         {"audit", audit, true},
         {"create_s3_key", create_s3_key, true},

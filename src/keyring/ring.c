@@ -47,6 +47,13 @@ static void record_call(const struct ring_place *p, const char *purpose, const s
     snprintf(answer->message, sizeof answer->message, "%s", err_detail());
 }
 
+static enum cost_cause cause_of(const char *purpose, enum kms_operation operation) {
+    if (strcmp(purpose, "probe") == 0) return operation == KMS_DECRYPT ? COST_PROBE : COST_FULL_CHECK;
+    if (strcmp(purpose, "preflight") == 0) return COST_PREFLIGHT;
+    if (strcmp(purpose, "check") == 0) return COST_CHECK;
+    return strcmp(purpose, "unwrap") == 0 ? COST_UNWRAP : COST_NEW_KEY;
+}
+
 void ring_call(const struct ring_place *p, const char *purpose, const struct kms_request *request,
                struct kms_answer *ret) {
     /* One more attempt where the first one failed fast; the whole stays within the time-out. */
@@ -55,6 +62,7 @@ void ring_call(const struct ring_place *p, const char *purpose, const struct kms
     struct result asked = kms_client_call(p->kms, request, &options, ret);
     if (is_ok(asked)) {
         meter_count(p->meter, request->operation, ret);
+        cost_count(p->cost, cause_of(purpose, request->operation), request->operation, ret->attempts);
         record_call(p, purpose, request, ret);
         return;
     }

@@ -9,6 +9,7 @@
 
 #include "aws/kms_client.h"
 #include "keyring/checks.h"
+#include "keyring/cost.h"
 #include "keyring/meter.h"
 #include "keyring/shelf.h"
 #include "ledger/ledger.h"
@@ -20,6 +21,7 @@ struct ring_place {
     struct shelf *shelf; /* the region's */
     struct kms_client *kms;
     struct meter *meter;   /* the region's; NULL: none */
+    struct cost *cost;     /* the unit's; NULL: none */
     struct ledger *ledger; /* the unit's: every call is written there; NULL: none */
     struct registry *registry;
     const char *service_account_id;

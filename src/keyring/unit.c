@@ -242,6 +242,45 @@ static void on_changed(struct unit *u) {
     if (is_err(supervisor_ask(u->k, "end", u, 0))) log_warn("supervisor.silent", KV("reason", err_detail()));
 }
 
+/* The cap began to hold, or no longer does: said once each. */
+static void tell_capped(struct unit *u, bool is_capped) {
+    if (u->cost.is_capped == is_capped) return;
+    u->cost.is_capped = is_capped;
+    if (is_capped) u->cost.capped++;
+    if (is_capped && u->verdict.kind != VERDICT_REFUSED) {
+        u->verdict = (struct verdict){.kind = VERDICT_SILENT};
+        snprintf(u->verdict.text, sizeof u->verdict.text,
+                 "KMS is asked less often than it should be, because key.max_calls_per_hour is reached");
+    }
+    const char *what = is_capped ? "capped" : "uncapped";
+    log_warn("key.calls", KV("org", u->org), KV("region", u->region->name), KV("calls", what),
+             KVI("max_calls_per_hour", u->k->max_calls_per_hour));
+    audit_note(u->k, u->region->name, u->org, "cost",
+               json_pack("{s:s, s:I, s:I}", "event", what, "max_calls_per_hour", (json_int_t)u->k->max_calls_per_hour,
+                         "calls", (json_int_t)atomic_load(&u->cost.all)));
+}
+
+/* Asks, unless the cap stands in the way: then later, while the lease runs on to its end. What confirms a refusal is
+ * always asked: it can only end access. */
+static void carry_out(struct unit *u, struct lease_orders orders) {
+    if (!orders.probes && !orders.preflight) return;
+    int64_t now_ns = clock_boottime_ns(), wait_ns = cost_wait_ns(&u->cost, now_ns);
+    /* Not before there is room for a few: else it would be said at each call. */
+    if (wait_ns > 0 || u->cost.tokens >= u->cost.most / 2) tell_capped(u, wait_ns > 0);
+    for (int i = 0; i < KMS_OPERATION_MAX; i++) {
+        if (!(orders.probes & (1U << i))) continue;
+        bool confirms = u->lease.probes[i].is_confirming;
+        if (wait_ns > 0 && !confirms)
+            lease_postpone_probe(&u->lease, (enum kms_operation)i, now_ns + wait_ns);
+        else
+            watch_probe(u, (enum kms_operation)i, confirms || u->pair.phase != PAIR_NONE);
+    }
+    if (orders.preflight && wait_ns > 0)
+        lease_postpone_preflight(&u->lease, now_ns + wait_ns);
+    else if (orders.preflight)
+        watch_preflight(u);
+}
+
 void unit_obey(struct unit *u, struct lease_orders orders) {
     if (u->is_retired) return;
     switch (orders.event) {
@@ -278,10 +317,10 @@ void unit_obey(struct unit *u, struct lease_orders orders) {
         [LEASE_NOTED] = "noted",     [LEASE_RESUMED] = "resumed",
     };
     if (events[orders.event]) audit_lease(u, events[orders.event]);
-    for (int i = 0; i < KMS_OPERATION_MAX; i++)
-        if (orders.probes & (1U << i))
-            watch_probe(u, (enum kms_operation)i, u->lease.probes[i].is_confirming || u->pair.phase != PAIR_NONE);
-    if (orders.preflight) watch_preflight(u);
+    u->region->meter->granted += orders.event == LEASE_GRANTED;
+    u->region->meter->ended += orders.event == LEASE_ENDED;
+    u->region->meter->recovered += orders.event == LEASE_RESUMED;
+    carry_out(u, orders);
     unit_poke(u);
 }
 
@@ -291,6 +330,7 @@ void unit_grant(struct unit *u, int64_t sent_ns) {
         lease_preflighted(&u->lease, u->lease.generation, VERDICT_GOOD, false, sent_ns, clock_boottime_ns());
     state_changed(u);
     audit_lease(u, "granted");
+    u->region->meter->granted += orders.event == LEASE_GRANTED;
     u->pushed_expiry_ns = u->lease.expiry_ns;
     api_push_state(u->k, u);
     /* The registry says AVAILABLE already; and if the preflight took too long, the watch asks again. */

@@ -46,6 +46,7 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
                                    .shelf = region->shelf,
                                    .kms = region->kms,
                                    .meter = region->meter,
+                                   .cost = &u->cost,
                                    .ledger = ledgers_get(k->ledgers, region->name, u->org),
                                    .registry = k->registry,
                                    .service_account_id = k->config->service_account_id,
@@ -55,6 +56,7 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
     u->last_success_ms = row->last_success_ms;
     u->deletion_ms = row->deletion_ms;
     purge_init(&u->purge);
+    cost_init(&u->cost, k->max_calls_per_hour, clock_boottime_ns());
     u->reason = str_dup("the key is being checked");
     pair_init(&u->pair);
     struct lease_past past = {.phase = LEASE_STARTING, .unavailable_ns = row->unavailable_ms * NS_PER_MS};

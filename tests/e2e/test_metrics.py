@@ -25,7 +25,10 @@ def exposed():
         gone = dev.create_org()
         gone.disable_key()
         gone.wait_state("UNAVAILABLE", 20)
-        answer = http_call(dev.api, "GET", "/metrics")
+        def settled():  # the processes' end is told a moment after the state, a preflight is due soon
+            text = (got := http_call(dev.api, "GET", "/metrics")).body.decode()
+            return "lockset_purges_total 1" in text and f'org="{gone.id}",operation="DescribeKey",cause="preflight"' in text and got
+        answer = wait_for(settled, 30, what="what the end of a lease leaves in the metrics")
         yield answer.headers["Content-Type"], answer.body.decode(), gone
 
 
@@ -50,7 +53,17 @@ def test_the_text_is_well_formed(exposed):
     assert kind.startswith("text/plain; version=0.0.4")
     metrics = parse(text)
     assert {"lockset_organizations", "lockset_key_trouble", "lockset_lease_left_seconds",
-            "lockset_kms_calls_total"} <= set(metrics)
+            "lockset_kms_calls_total", "lockset_key_calls_total", "lockset_key_calls_capped", "lockset_branch_key_age_seconds",
+            "lockset_lease_age_seconds", "lockset_lease_expires_seconds", "lockset_leases_granted_total",
+            "lockset_leases_ended_total", "lockset_recoveries_total", "lockset_purges_total",
+            "lockset_streams_cut_total"} <= set(metrics)
+
+    def number(name):
+        return int(re.search(rf"^{name} ([0-9]+)", text, re.M).group(1))
+    assert number("lockset_leases_granted_total") == 2 and number("lockset_leases_ended_total") == 1
+    assert number("lockset_purges_total") == 1 and number("lockset_recoveries_total") == 0
+    assert f'lockset_lease_age_seconds{{org="{gone.id}"}} 0' in text and f'lockset_lease_expires_seconds{{org="{gone.id}"}} 0' in text
+    assert re.search(rf'lockset_key_calls_total{{org="{gone.id}",operation="DescribeKey",cause="preflight"}} [0-9]+', text)
     assert f'lockset_key_trouble{{org="{gone.id}",state="UNAVAILABLE",cause="DENIED",aws_error="DisabledException"}}' in text
     left = float(re.search(r"^lockset_lease_left_seconds ([0-9.]+)", text, re.M).group(1))
     assert 60 < left <= 120

@@ -30,6 +30,17 @@ static void the_longer_interval_counts(void **state) {
     assert_non_null(strstr(err_detail(), "key.probe_interval (50000 ms)"));
 }
 
+static void a_cap_below_what_is_needed_is_refused(void **state) {
+    struct config c = defaults;
+    assert_int_equal(limits_needed_calls(&c), 450 + 4 * 225 + 5);
+    assert_true(limits_max_calls(&c) > 3 * limits_needed_calls(&c));
+    c.key_max_calls_per_hour = limits_needed_calls(&c) * 10 / 9;
+    ASSERT_ERR(INVALID, limits_check(&c));
+    assert_non_null(strstr(err_detail(), "key.max_calls_per_hour"));
+    c.key_max_calls_per_hour++;
+    ASSERT_OK(limits_check(&c));
+}
+
 static void the_time_to_end_processes_covers_its_parts(void **state) {
     assert_true(LIMITS_PERSIST_MS + LIMITS_ACK_MS + LIMITS_GRACE_MS <= LIMITS_KILL_MS);
 }
@@ -38,6 +49,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_defaults_keep_their_bound),
     cmocka_unit_test(the_bound_counts_to_the_millisecond),
     cmocka_unit_test(the_longer_interval_counts),
+    cmocka_unit_test(a_cap_below_what_is_needed_is_refused),
     cmocka_unit_test(the_time_to_end_processes_covers_its_parts),
 };
 
