@@ -81,6 +81,8 @@ json_t *cost_ask(struct api *api);
 struct result admin_get_region(struct call *c);
 struct result admin_add_region(struct call *c);
 struct result admin_recover_region(struct call *c);
+struct result admin_get_moments(struct call *c);
+struct result admin_add_drill(struct call *c);
 struct result admin_list_regions(struct call *c);
 struct result admin_check_region(struct call *c);
 struct result admin_list_events(struct call *c);

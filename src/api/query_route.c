@@ -63,6 +63,8 @@ static struct result read_query(struct call *c, const json_t *body, struct query
 /* ---- the answer: head, results, tail, sent without a copy ---- */
 
 struct reply {
+    struct api *api;
+    char *org;
     struct buf head, tail;
     struct query_result result;
 };
@@ -72,11 +74,15 @@ static void reply_free(void *arg) {
     buf_done(&p->head);
     buf_done(&p->tail);
     query_result_done(&p->result);
+    mem_free(p->org);
     mem_free(p);
 }
 
 static ssize_t reply_read(void *arg, uint64_t offset, uint8_t *to, size_t max) {
     struct reply *p = arg;
+    /* A slow reader gets no more of its rows once the key is gone: its connection breaks. */
+    AUTO(refusal_done) struct refusal why = {0};
+    if (is_err(keylink_check(p->api->keylink, p->org, KEYLINK_READ, &why))) return -1;
     const struct buf *parts[] = {&p->head, &p->result.rows.results, &p->tail};
     size_t done = 0;
     for (size_t i = 0; i < ARRAY_LEN(parts) && done < max; i++) {
@@ -141,6 +147,8 @@ static void send_reply(struct call *c, struct reply *p) {
 
 static struct result run(struct call *c, const struct query *q, bool paged) {
     struct reply *p = mem_alloc(sizeof *p);
+    p->api = c->api;
+    p->org = str_dup(call_org(c));
     struct result r = query_run(call_tenant(c), q, &p->result, &c->why);
     if (is_ok(r)) r = write_reply(c, q->query_id, paged, p);
     if (is_ok(r)) {

@@ -28,6 +28,8 @@ const struct router_route api_routes[] = {
     {"POST", "/v1/admin/orgs/{}/regions", ROUTER_OPERATOR, admin_add_region},
     {"GET", "/v1/admin/orgs/{}/regions/{}", ROUTER_OPERATOR, admin_get_region},
     {"POST", "/v1/admin/orgs/{}/regions/{}/check", ROUTER_OPERATOR, admin_check_region},
+    {"GET", "/v1/admin/orgs/{}/regions/{}/moments", ROUTER_OPERATOR, admin_get_moments},
+    {"POST", "/v1/admin/orgs/{}/regions/{}/drills", ROUTER_OPERATOR, admin_add_drill},
     {"POST", "/v1/admin/orgs/{}/regions/{}/recover", ROUTER_OPERATOR, admin_recover_region},
     {"GET", "/v1/admin/orgs/{}/cost", ROUTER_OPERATOR, admin_org_cost},
     {"GET", "/v1/admin/cost", ROUTER_OPERATOR, admin_cost},

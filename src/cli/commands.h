@@ -9,6 +9,7 @@ extern const struct command admin_commands[];  /* org, region, key: the operator
 extern const struct command data_commands[];   /* workspace, collection, query, ingest: an organization's */
 extern const struct command audit_commands[];  /* audit: offline */
 extern const struct command s3_commands[];     /* s3-key: the operator's or an organization's */
+extern const struct command drill_commands[];  /* drill */
 extern const struct command source_commands[]; /* integration, source: an organization's too */
 extern const struct command store_commands[];  /* store: offline */
 

@@ -8,9 +8,10 @@
 #include "cli/commands.h"
 
 static const struct command *const tables[] = {
-    node_commands, admin_commands, data_commands, s3_commands, source_commands, audit_commands, store_commands,
+    node_commands,   admin_commands, data_commands,  s3_commands,
+    source_commands, audit_commands, drill_commands, store_commands,
 };
-static const char *const titles[] = {"Run", "Operate", "Use", "S3", "Connect", "Prove", "Check"};
+static const char *const titles[] = {"Run", "Operate", "Use", "S3", "Connect", "Prove", "Drill", "Check"};
 
 static void print_help(void) {
     printf(

@@ -95,6 +95,7 @@ void audit_lease(const struct unit *u, const char *event) {
     json_object_set_new(j, "key", json_string(u->kms_key_arn));
     int64_t left_ms = m->expiry_ns ? (m->expiry_ns - clock_boottime_ns()) / NS_PER_MS : 0;
     json_object_set_new(j, "expires_in_ms", json_integer(left_ms));
+    json_object_set_new(j, "boottime_ns", json_integer(clock_boottime_ns()));
     struct audit_job *a = job_new(u->k, u->region->name, u->org, "lease", j);
     /* The intent to grant was made durable before (watch.c). */
     if (lease_is_granted(m)) a->how = LEDGER_BATCHED;

@@ -76,6 +76,21 @@ struct recheck {
     struct recheck *next;
 };
 
+/* When things last happened (CLOCK_BOOTTIME; 0: not yet). All but the first begin anew when a lease ends. */
+enum moment {
+    MOMENT_REFUSED, /* KMS's first refusal, which the end of the lease followed */
+    MOMENT_LEASE_ENDED,
+    MOMENT_KEYS_WIPED,    /* in the keyring */
+    MOMENT_API_REFUSES,   /* each api has acknowledged: it gives nothing out any more */
+    MOMENT_KILLED,        /* the engine was sent SIGKILL, the gateway told to wipe its keys and leave */
+    MOMENT_GATEWAY_WIPED, /* its own report: its keys, those of its cache, and of what it was streaming */
+    MOMENT_GATEWAY_GONE,
+    MOMENT_ENGINE_GONE,
+    MOMENT_GRANTED,
+    MOMENT_READY, /* the first engine after that */
+    MOMENT_MAX
+};
+
 struct unit {
     struct keyring *k;
     struct region *region;
@@ -92,6 +107,8 @@ struct unit {
     int64_t noted_unavailable_ms;
     struct verdict verdict; /* the last one that was not good */
     int64_t since_ms, last_success_ms, deletion_ms;
+    int64_t moments[MOMENT_MAX];
+    int64_t ended_epoch;    /* of the processes that went with the last lease */
     char seen_material[65]; /* what KMS says the key's current material is; "" unknown */
 
     bool persist_in_flight, persist_again;
@@ -146,6 +163,10 @@ struct unit *keyring_add_unit(struct keyring *k, struct region *region, const st
 bool unit_has_lease(const struct unit *u);
 /* The state object of the api's protocol. */
 json_t *unit_state(const struct unit *u);
+/* {"now": ..., "lease_ended": ...}: nanoseconds of CLOCK_BOOTTIME. */
+json_t *unit_moments(const struct unit *u);
+/* Notes a moment, unless it has been. */
+void unit_mark(struct unit *u, enum moment m);
 /* Does what is due and sets wake_ns. */
 void unit_tick(struct unit *u, int64_t now_ns);
 /* Asks for a tick at once. */

@@ -155,6 +155,7 @@ void pair_ready(struct unit *u) {
     p->engine_since_ns = clock_boottime_ns();
     if (!p->is_replacement) p->last_used_ns = p->engine_since_ns;
     p->is_replacement = false;
+    unit_mark(u, MOMENT_READY);
     log_info("pair.ready", KV("org", u->org), KV("region", u->region->name), KVI("epoch", p->epoch),
              KVI("ms", (p->engine_since_ns - p->started_ns) / NS_PER_MS));
     while (p->waiters) {

@@ -44,8 +44,18 @@ static json_t *wiped_json(const struct purge *p) {
     return j;
 }
 
+/* Of a lease that ended: a drill asks for it. */
+static void keep_moments(struct unit *u) {
+    const struct purge *p = &u->purge;
+    if (!p->lease_ended.boottime_ns) return;
+    u->moments[MOMENT_GATEWAY_WIPED] = p->has_report ? p->wiped.boottime_ns : 0;
+    u->moments[MOMENT_GATEWAY_GONE] = p->gateway_gone.boottime_ns;
+    u->moments[MOMENT_ENGINE_GONE] = p->engine_gone.boottime_ns;
+}
+
 static void tell(struct unit *u) {
     const struct purge *p = &u->purge;
+    keep_moments(u);
     json_t *j = json_object();
     json_object_set_new(j, "event", json_string("destroyed"));
     const char *cause = lease_is_granted(&u->lease) ? NULL : lease_cause_name(u->lease.cause);

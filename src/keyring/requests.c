@@ -64,6 +64,17 @@ static struct result recheck(struct keyring *k, struct api_call call, const json
     return OK;
 }
 
+static struct result moments(struct keyring *k, struct api_call call, const json_t *message) {
+    static const char *const allowed[] = {"id", "op", "org", "region", NULL};
+    struct unit *u;
+    TRY(json_only(message, allowed));
+    TRY(find_unit(k, message, &u));
+    json_t *fields = json_object();
+    json_object_set_new(fields, "moments", unit_moments(u));
+    api_reply(k, call, fields);
+    return OK;
+}
+
 static struct result recover(struct keyring *k, struct api_call call, const json_t *message) {
     static const char *const allowed[] = {"id", "op", "org", "region", "actor", NULL};
     struct unit *u;
@@ -231,6 +242,7 @@ void request_handle(struct keyring *k, uint64_t connection, const json_t *messag
         {"delete_org", delete, false},
         {"audit", audit, true},
         {"create_s3_key", create_s3_key, true},
+        {"moments", moments, false},
     };
     struct api_call call = {.connection = connection};
     const char *op = "";

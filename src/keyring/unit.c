@@ -47,6 +47,34 @@ json_t *unit_state(const struct unit *u) {
     return j;
 }
 
+void unit_mark(struct unit *u, enum moment m) {
+    if (u->moments[m] == 0) u->moments[m] = clock_boottime_ns();
+}
+
+json_t *unit_moments(const struct unit *u) {
+    static const char *const names[MOMENT_MAX] = {
+        [MOMENT_REFUSED] = "kms_refused",         [MOMENT_LEASE_ENDED] = "lease_ended",
+        [MOMENT_KEYS_WIPED] = "keys_wiped",       [MOMENT_API_REFUSES] = "api_refuses",
+        [MOMENT_KILLED] = "processes_killed",     [MOMENT_ENGINE_GONE] = "engine_gone",
+        [MOMENT_GATEWAY_WIPED] = "gateway_wiped", [MOMENT_GATEWAY_GONE] = "gateway_gone",
+        [MOMENT_GRANTED] = "lease_granted",       [MOMENT_READY] = "engine_ready",
+    };
+    json_t *j = json_pack("{s:I}", "now", (json_int_t)clock_boottime_ns());
+    for (size_t i = 0; i < MOMENT_MAX; i++)
+        json_object_set_new(j, names[i], u->moments[i] ? json_integer(u->moments[i]) : json_null());
+    return j;
+}
+
+/* A lease ended at `at_ns`. */
+static void restart_moments(struct unit *u, int64_t at_ns) {
+    /* No probe was refused before the one that ended it: a gateway's store had been. */
+    if (u->moments[MOMENT_REFUSED] <= u->moments[MOMENT_GRANTED] && u->lease.cause != LEASE_UNREACHABLE)
+        u->moments[MOMENT_REFUSED] = at_ns;
+    for (size_t i = MOMENT_LEASE_ENDED; i < MOMENT_MAX; i++)
+        u->moments[i] = 0;
+    u->moments[MOMENT_LEASE_ENDED] = at_ns;
+}
+
 bool unit_is_destroyed(const struct unit *u) {
     return u->deletion_ms > 0 && u->deletion_ms <= clock_unix_ms();
 }
@@ -147,6 +175,7 @@ static void ending_kill(struct unit *u) {
     u->ending = ENDING_NONE;
     u->resume = u->pair.phase != PAIR_NONE;
     if (!u->resume && !u->purge.is_open) purge_begin(u, u->reason); /* nothing ran: that is told */
+    unit_mark(u, MOMENT_KILLED);
     pair_end(u, "NO_LEASE", u->reason);
     audit_lease(u, "processes_ended");
     log_warn("lease.ended", KV("org", u->org), KV("region", u->region->name),
@@ -156,6 +185,7 @@ static void ending_kill(struct unit *u) {
 static void ending_push(struct unit *u) {
     u->ending_seq = api_push_state(u->k, u);
     if (api_has_acked(u->k, u->ending_seq)) {
+        unit_mark(u, MOMENT_API_REFUSES);
         ending_kill(u);
         return;
     }
@@ -166,7 +196,9 @@ static void ending_push(struct unit *u) {
 }
 
 void unit_acked(struct unit *u) {
-    if (u->ending == ENDING_ACKS && api_has_acked(u->k, u->ending_seq)) ending_kill(u);
+    if (u->ending != ENDING_ACKS || !api_has_acked(u->k, u->ending_seq)) return;
+    unit_mark(u, MOMENT_API_REFUSES);
+    ending_kill(u);
 }
 
 static void ending_begin(struct unit *u) {
@@ -211,6 +243,7 @@ static void on_granted(struct unit *u) {
     /* A lease that comes back before the last one's processes were ended: they go first. */
     if (u->ending != ENDING_NONE) ending_kill(u);
     u->verdict = (struct verdict){0};
+    unit_mark(u, MOMENT_GRANTED);
     if (u->lease.phase != LEASE_RECOVERING) { /* that began when it was asked for */
         state_changed(u);
         unit_persist(u, false);
@@ -293,7 +326,9 @@ void unit_obey(struct unit *u, struct lease_orders orders) {
         on_granted(u);
         break;
     case LEASE_ENDED:
+        restart_moments(u, clock_boottime_ns());
         purge_lease_ended(u, pair_drop_keys(&u->pair));
+        unit_mark(u, MOMENT_KEYS_WIPED);
         state_changed(u);
         ending_begin(u);
         break;

@@ -36,12 +36,20 @@ static void log_trouble(const struct unit *u, const char *what, const struct ver
                                   {0}});
 }
 
+static bool is_confirming(const struct unit *u) {
+    for (int i = 0; i < KMS_OPERATION_MAX; i++)
+        if (u->lease.probes[i].is_confirming) return true;
+    return false;
+}
+
 static void probe_done(struct job *j) {
     struct probe_job *p = (struct probe_job *)j;
     struct unit *u = p->u;
     const struct verdict *v = &p->answer.verdict;
     if (p->generation == u->lease.generation) {
         log_trouble(u, kms_operation_name(p->operation), v);
+        /* One that was not confirmed is overwritten by the next. */
+        if (v->kind == VERDICT_REFUSED && !is_confirming(u)) u->moments[MOMENT_REFUSED] = clock_boottime_ns();
         unit_note(u, v);
         if (p->answer.material_id[0]) snprintf(u->seen_material, sizeof u->seen_material, "%s", p->answer.material_id);
         unit_obey(u, lease_probed(&u->lease, p->generation, p->operation, v->kind, unit_is_destroyed(u),
