@@ -80,6 +80,8 @@ static void put_events(const json_t *meter, struct buf *out) {
         {"ended", "lockset_leases_ended_total", "Leases that ended, whatever the reason."},
         {"recovered", "lockset_recoveries_total", "Recoveries after a pause that were completed."},
         {"purges", "lockset_purges_total", "Ends of organizations' processes, with all keys in them."},
+        {"cache_hits", "lockset_cache_hits_total", "Blocks that gateways' caches had; told once in cache.epoch."},
+        {"cache_misses", "lockset_cache_misses_total", "Blocks that they did not have."},
         {"streams_cut", "lockset_streams_cut_total",
          "Objects that were being read or written when a gateway wiped its keys."},
     };

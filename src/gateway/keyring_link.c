@@ -97,6 +97,7 @@ static struct result obey(struct keyring_link *k, const struct wire_message *m) 
     case WIRE_NEED_BRANCH:
     case WIRE_ENDED:
     case WIRE_KEY_REFUSED:
+    case WIRE_CACHE_USED:
         break;
     }
     FAIL(ERR_PEER, "the keyring sent a message that only a gateway sends");

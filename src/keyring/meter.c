@@ -23,6 +23,8 @@ json_t *meter_to_json(const struct meter *m) {
     json_object_set_new(all, "ended", json_integer((json_int_t)atomic_load(&m->ended)));
     json_object_set_new(all, "recovered", json_integer((json_int_t)atomic_load(&m->recovered)));
     json_object_set_new(all, "purges", json_integer((json_int_t)atomic_load(&m->purges)));
+    json_object_set_new(all, "cache_hits", json_integer((json_int_t)atomic_load(&m->cache_hits)));
+    json_object_set_new(all, "cache_misses", json_integer((json_int_t)atomic_load(&m->cache_misses)));
     json_object_set_new(all, "streams_cut", json_integer((json_int_t)atomic_load(&m->streams_cut)));
     return all;
 }

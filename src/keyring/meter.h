@@ -11,6 +11,7 @@
 struct meter {
     _Atomic uint64_t calls[KMS_OPERATION_MAX][KMS_ERROR_MAX];
     _Atomic uint64_t purges, streams_cut;       /* ends of pairs; what gateways had under way at them */
+    _Atomic uint64_t cache_hits, cache_misses;  /* of all gateways */
     _Atomic uint64_t granted, ended, recovered; /* leases; ends of recoveries */
     _Atomic uint64_t requests;                  /* on the wire: a call that was tried again is several */
 };

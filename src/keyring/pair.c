@@ -78,6 +78,9 @@ static void take_message(struct unit *u, bool is_gateway, const struct wire_mess
         branch_fetch(u, m->id);
     } else if (m->type == WIRE_KEY_REFUSED && is_gateway) {
         watch_store_refused(u, m->reason);
+    } else if (m->type == WIRE_CACHE_USED && is_gateway) {
+        u->region->meter->cache_hits += m->cache_hits;
+        u->region->meter->cache_misses += m->cache_misses;
     } else {
         log_error("pair.bad_message", KV("org", u->org), KVI("type", m->type));
         member_kill(is_gateway ? &u->pair.gateway : &u->pair.engine);

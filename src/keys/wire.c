@@ -109,12 +109,19 @@ struct result wire_send_key_refused(int fd, enum wire_refusal reason, int timeou
     return send_parts(fd, WIRE_KEY_REFUSED, nothing, slice_make(&byte, 1), timeout_ms);
 }
 
+struct result wire_send_cache_used(int fd, uint64_t hits, uint64_t misses, int timeout_ms) {
+    BUF_AUTO(b, 16);
+    put_u64(&b, hits);
+    put_u64(&b, misses);
+    return send_parts(fd, WIRE_CACHE_USED, nothing, buf_slice(&b), timeout_ms);
+}
+
 static bool has_id(enum wire_type type) {
     return type == WIRE_BRANCH || type == WIRE_ACTIVE || type == WIRE_NO_BRANCH || type == WIRE_NEED_BRANCH;
 }
 
 static bool is_known(uint8_t type) {
-    return (type >= WIRE_ARM && type <= WIRE_RETIRE) || (type >= WIRE_READY && type <= WIRE_KEY_REFUSED);
+    return (type >= WIRE_ARM && type <= WIRE_RETIRE) || (type >= WIRE_READY && type <= WIRE_CACHE_USED);
 }
 
 struct result wire_parse(struct slice bytes, struct wire_message *ret) {
@@ -139,6 +146,8 @@ struct result wire_parse(struct slice bytes, struct wire_message *ret) {
     } else if (is_whole && m.type == WIRE_KEY_REFUSED) {
         is_whole = take_u8(&bytes, &code) && code > 0 && code < WIRE_REFUSAL_MAX;
         if (is_whole) m.reason = code;
+    } else if (is_whole && m.type == WIRE_CACHE_USED) {
+        is_whole = take_u64(&bytes, &m.cache_hits) && take_u64(&bytes, &m.cache_misses);
     } else if (is_whole && (m.type == WIRE_BRANCH || m.type == WIRE_NAMES)) {
         struct slice key;
         is_whole = take_bytes(&bytes, WIRE_KEY_BYTES, &key);

@@ -29,7 +29,8 @@ enum wire_type {
     WIRE_READY = 64,  /* the child serves now */
     WIRE_NEED_BRANCH, /* the child met a branch it has no key for: id */
     WIRE_ENDED,       /* the child has wiped its keys and leaves: wiped */
-    WIRE_KEY_REFUSED  /* the store, which encrypts under the organization's key itself, was refused it: reason */
+    WIRE_KEY_REFUSED, /* the store, which encrypts under the organization's key itself, was refused it: reason */
+    WIRE_CACHE_USED   /* what a gateway's cache has done since it told the last time: cache_hits, cache_misses */
 };
 
 /* What a gateway wiped at the end of its lease, and when it was done. */
@@ -52,7 +53,8 @@ struct wire_message {
                                    zeroing this one */
     struct wire_wiped wiped;    /* ENDED */
     enum wire_refusal reason;   /* KEY_REFUSED */
-    enum err_code code;         /* NO_BRANCH: NOT_FOUND (no such branch), NO_LEASE, UNREACHABLE or CORRUPT */
+    uint64_t cache_hits, cache_misses;
+    enum err_code code; /* NO_BRANCH: NOT_FOUND (no such branch), NO_LEASE, UNREACHABLE or CORRUPT */
 };
 
 /* Each sends one message, waiting at most timeout_ms for room: UNREACHABLE when the peer is gone, TIMEOUT. `key` has 32
@@ -68,6 +70,7 @@ struct result wire_send_ready(int fd, int timeout_ms);
 struct result wire_send_need_branch(int fd, const uint8_t id[static WIRE_ID_BYTES], int timeout_ms);
 struct result wire_send_ended(int fd, const struct wire_wiped *wiped, int timeout_ms);
 struct result wire_send_key_refused(int fd, enum wire_refusal reason, int timeout_ms);
+struct result wire_send_cache_used(int fd, uint64_t hits, uint64_t misses, int timeout_ms);
 
 /* Waits at most timeout_ms (-1: for ever) for one message. UNREACHABLE at end of file (the keyring died: go on until
  * the dead-man timer fires), TIMEOUT, PEER when the message breaks the protocol or carries descriptors. On success the

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from gateway_tools import BUCKET, Harness, connect, head_bytes, request, sign
-from lockset_dev import Dev, wait_for
+from lockset_dev import Dev, http_call, wait_for
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the gateway's memory")
 MARKER = secrets.token_hex(8).encode()  # 16 bytes, repeated: any 31 bytes of the content hold it
@@ -196,6 +196,10 @@ def test_revocation_ends_it_with_the_gateway():
             wait_for(lambda: org.rows("SELECT max(word) AS w, max(n) AS n FROM c") and condition(), 30, what=what)
 
         query_until(lambda: re.search(r"cache\.used .*hits=[1-9]", dev.log()), "the cache's figures in the log")
+        def hits():
+            metrics = http_call(dev.api, "GET", "/metrics").body.decode()
+            return int(re.search(r"^lockset_cache_hits_total (\d+)$", metrics, re.M).group(1))
+        query_until(lambda: hits() > 0, "hits in the metrics")
         query_until(lambda: (folder / "blocks").stat().st_size > PAGE, "blocks in the cache")
         copy = dev.data / "copied"
         shutil.copytree(folder, copy)

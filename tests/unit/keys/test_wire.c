@@ -61,6 +61,9 @@ static void every_message_arrives(void **state) {
 
     ASSERT_OK(wire_send_end(fds[0], 1000));
     receive(fds[1], WIRE_END);
+    ASSERT_OK(wire_send_cache_used(fds[1], 7, UINT64_C(1) << 40, 1000));
+    m = receive(fds[0], WIRE_CACHE_USED);
+    assert_true(m.cache_hits == 7 && m.cache_misses == UINT64_C(1) << 40);
     ASSERT_OK(wire_send_retire(fds[0], 1000));
     receive(fds[1], WIRE_RETIRE);
     ASSERT_OK(wire_send_ready(fds[1], 1000));
@@ -111,6 +114,7 @@ static void wrong_lengths_and_types_are_refused(void **state) {
                       : type == WIRE_KEY_REFUSED                                      ? 2
                       : type == WIRE_END || type == WIRE_READY || type == WIRE_RETIRE ? 1
                       : type == WIRE_ENDED                                            ? 37
+                      : type == WIRE_CACHE_USED                                       ? 17
                                                                                       : 0;
         for (size_t len = 0; len <= sizeof bytes; len++) {
             bytes[0] = (uint8_t)type;
