@@ -155,6 +155,7 @@ static struct result run_match(const struct args *a) {
     size_t wrong = print_list(report, "only_ledger") + print_list(report, "only_cloudtrail");
     wrong += print_list(report, "differ");
     size_t via_s3 = print_list(report, "via_s3");
+    print_list(report, "withdrawals");
     fprintf(stderr,
             "%d matched, %zu only in the ledger, %zu only in CloudTrail, %zu different; not judged: %d without an "
             "answer here, %zu by S3, %d and %d of a time the other side doesn't cover, %d elsewhere, %d repeated\n",
@@ -176,7 +177,7 @@ static const struct args_option show_options[] = {
     {"--data", "DIR", "data folder of a node (instead of PATH)", "./lockset-data"},
     {"--org", "ID", "only this organization's records; 'operator': what belongs to none", NULL},
     {"--region", "REGION", "only this region's", NULL},
-    {"--kind", "KIND", "only kms, lease, operator, torn or gap", NULL},
+    {"--kind", "KIND", "only kms, lease, purge, cost, operator, torn or gap", NULL},
     {"--from", "TIME", "from this time on (2026-11-24T08:00:00, UTC)", NULL},
     {"--to", "TIME", "up to this time", NULL},
     PARTIAL,

@@ -4,16 +4,17 @@
 #include <string.h>
 #include <time.h>
 
-enum { SECOND_CHARS = 19, UNANSWERED_SLACK_S = 10 };
+enum { SECOND_CHARS = 19, UNANSWERED_SLACK_S = 10, WITHDRAWAL_S = 300 };
 
 struct match {
     const json_t *export;
     char from[SECOND_CHARS + 1], to[SECOND_CHARS + 1]; /* of the export */
     bool is_exact;                                     /* given, not guessed from the events */
     char ledger_from[SECOND_CHARS + 1], ledger_to[SECOND_CHARS + 1];
-    json_t *events;     /* request id -> event, of KMS */
-    json_t *keys;       /* ARN -> true: the ledger's */
-    json_t *unanswered; /* records without a request id */
+    json_t *events;      /* request id -> event, of KMS */
+    json_t *keys;        /* ARN -> true: the ledger's */
+    json_t *unanswered;  /* records without a request id */
+    json_t *withdrawals; /* {"event",...} of what may take a key away, by its owner */
     json_t *report;
 };
 
@@ -50,6 +51,15 @@ static void widen(char from[static SECOND_CHARS + 1], char to[static SECOND_CHAR
     if (!to[0] || strcmp(second, to) > 0) set_second(to, second);
 }
 
+/* What an owner does to a key that KMS refuses it for, some time later. */
+static bool is_withdrawal(const json_t *event) {
+    static const char *const names[] = {"DisableKey",  "PutKeyPolicy", "ScheduleKeyDeletion",
+                                        "RevokeGrant", "RetireGrant",  "DeleteImportedKeyMaterial"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(text_of(event, "eventName"), names[i]) == 0) return !*text_of(event, "errorCode");
+    return false;
+}
+
 static struct result take_event(struct match *m, json_t *event, size_t place) {
     CHECK(json_is_object(event), ERR_INVALID, "event %zu of the export is no object", place + 1);
     if (strcmp(text_of(event, "eventSource"), "kms.amazonaws.com") != 0) {
@@ -61,10 +71,12 @@ static struct result take_event(struct match *m, json_t *event, size_t place) {
     CHECK(*id, ERR_INVALID, "event %zu of the export has no requestID", place + 1);
     CHECK(parse_time(time, &seconds), ERR_INVALID, "event %zu of the export has no eventTime", place + 1);
     if (!m->is_exact) widen(m->from, m->to, time);
-    if (json_object_get(m->events, id))
+    if (json_object_get(m->events, id)) {
         count(m, "duplicates");
-    else
-        json_object_set(m->events, id, event);
+        return OK;
+    }
+    json_object_set(m->events, id, event);
+    if (is_withdrawal(event)) json_array_append_new(m->withdrawals, json_pack("{s:O}", "event", event));
     return OK;
 }
 
@@ -74,9 +86,10 @@ struct result match_new(const json_t *export, const char *from, const char *to, 
     m->events = json_object();
     m->keys = json_object();
     m->unanswered = json_array();
-    m->report = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:[], s:[], s:[], s:[]}", "matched", 0, "duplicates", 0,
+    m->withdrawals = json_array();
+    m->report = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:[], s:[], s:[], s:[], s:[]}", "matched", 0, "duplicates", 0,
                           "elsewhere", 0, "outside_ledger", 0, "outside_cloudtrail", 0, "unanswered", 0, "only_ledger",
-                          "only_cloudtrail", "via_s3", "differ");
+                          "only_cloudtrail", "via_s3", "differ", "withdrawals");
     m->is_exact = from || to;
     int64_t seconds;
     struct result r = OK;
@@ -101,6 +114,7 @@ void match_free(struct match *m) {
     json_decref(m->events);
     json_decref(m->keys);
     json_decref(m->unanswered);
+    json_decref(m->withdrawals);
     json_decref(m->report);
     mem_free(m);
 }
@@ -155,8 +169,72 @@ static bool take_match(struct match *m, const json_t *record, const char *id, bo
     return true;
 }
 
+/* ---- Withdrawals ---- */
+
+/* Milliseconds since 1970 of "2026-11-24T08:00:00Z" or "...00.123Z"; 0 if it is no time. */
+static int64_t ms_of(const char *text) {
+    char second[SECOND_CHARS + 1];
+    set_second(second, text);
+    int64_t seconds;
+    if (!parse_time(second, &seconds)) return 0;
+    unsigned ms = 0;
+    if (text[SECOND_CHARS] == '.') (void)!sscanf(text + SECOND_CHARS + 1, "%3u", &ms);
+    return seconds * 1000 + ms;
+}
+
+static bool is_refusal(const json_t *record) {
+    const char *state = text_of(record, "key_state"), *error = text_of(record, "aws_error");
+    if (*state) return strcmp(state, "Enabled") != 0;
+    return strncmp(error, "AccessDenied", 12) == 0 || strncmp(error, "Disabled", 8) == 0 ||
+           strncmp(error, "KMSInvalidState", 15) == 0 || strncmp(error, "NotFound", 8) == 0;
+}
+
+static bool is_good(const json_t *record) {
+    return strcmp(text_of(record, "outcome"), "ok") == 0 && !is_refusal(record);
+}
+
+/* The calls of a ledger come in their order, and so what follows from each withdrawal is seen in its order, too. */
+static void follow(struct match *m, const struct ledger_record *r) {
+    bool is_call = strcmp(r->kind, "kms") == 0;
+    bool is_end = strcmp(r->kind, "lease") == 0 && strcmp(text_of(r->json, "event"), "ended") == 0;
+    if (!is_call && !is_end) return;
+    const char *at = text_of(r->json, is_call ? "sent" : "at"), *key = text_of(r->json, "key");
+    size_t i;
+    json_t *w;
+    json_array_foreach(m->withdrawals, i, w) {
+        const json_t *event = json_object_get(w, "event");
+        int64_t after_ms = ms_of(at) - ms_of(text_of(event, "eventTime"));
+        if (after_ms < 0 || after_ms > WITHDRAWAL_S * 1000 || !is_of_key(event, key)) continue;
+        bool is_refused = json_object_get(w, "first_refusal") != NULL;
+        if (is_call && !is_refused && is_refusal(r->json))
+            json_object_set_new(w, "first_refusal", json_string(at));
+        else if (is_call && !is_refused && is_good(r->json))
+            json_object_set_new(w, "last_good", json_string(at));
+        else if (is_end && is_refused && !json_object_get(w, "lease_ended"))
+            json_object_set_new(w, "lease_ended", json_string(at));
+    }
+}
+
+static void report_withdrawals(struct match *m) {
+    size_t i;
+    json_t *w;
+    json_array_foreach(m->withdrawals, i, w) {
+        int64_t begun = ms_of(text_of(json_object_get(w, "event"), "eventTime"));
+        int64_t good = ms_of(text_of(w, "last_good")), refused = ms_of(text_of(w, "first_refusal"));
+        int64_t ended = ms_of(text_of(w, "lease_ended"));
+        if (!refused) continue; /* a policy that still allows it, say */
+        json_object_set_new(w, "aws_ms", json_integer(refused - begun));
+        json_object_set_new(w, "aws_at_least_ms", json_integer(good ? good - begun : 0));
+        json_object_set_new(w, "ours_ms", ended ? json_integer(ended - refused) : json_null());
+        list(m, "withdrawals", w);
+    }
+}
+
+/* ---- Calls ---- */
+
 struct result match_visit(void *context, const struct ledger_record *r) {
     struct match *m = context;
+    follow(m, r);
     if (strcmp(r->kind, "kms") != 0) return OK;
     const char *sent, *key, *id = "", *earlier = "";
     TRY(json_get_str(r->json, "sent", &sent));
@@ -243,5 +321,6 @@ json_t *match_report(struct match *m) {
             list(m, "only_cloudtrail", event);
     }
     json_object_clear(m->events);
+    report_withdrawals(m);
     return json_incref(m->report);
 }

@@ -18,7 +18,9 @@ struct result match_visit(void *context, const struct ledger_record *r);
  *     ledger knows, and of other operations); outside_ledger, outside_cloudtrail (calls and events of a time that the
  *     other side doesn't cover); unanswered (events of calls to which Lockset got no answer, so no request id)
  *   lists: only_ledger (records), only_cloudtrail, via_s3 (events: S3's own calls carry S3's request ids), differ
- *     ({"record","event","members"}: both sides have it and say different things of it) */
+ *     ({"record","event","members"}: both sides have it and say different things of it), withdrawals (of a key, by its
+ *     owner, that KMS then refused for: {"event","last_good","first_refusal","lease_ended","aws_ms",
+ *     "aws_at_least_ms","ours_ms"}: how long AWS took until it refused, and how long access lasted from then on) */
 json_t *match_report(struct match *m);
 void match_free(struct match *m); /* accepts NULL */
 

@@ -80,8 +80,10 @@ def test_every_call_matches_what_aws_recorded(rig):
     org, arn = rig.made()
     other, other_arn = rig.made("other")
     rig.active(org)
+    disabled_at = int(time.time())
     rig.customer.disable_key(KeyId=arn)
     rig.wait_state(org, "UNAVAILABLE", "DENIED")
+    wait_for(lambda: records(rig, org, event="ended"), what="the end is told")
     rig.customer.enable_key(KeyId=arn)
     rig.wait_state(org, "AVAILABLE")
     rig.call("recheck", org=org, region=WEST)
@@ -97,6 +99,14 @@ def test_every_call_matches_what_aws_recorded(rig):
     done = lockset("match", export_of(rig, events), rig.data / "audit", *covers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr.startswith(f"{len(events)} matched, 0 only"), done.stderr
+    # The owner's own act, and how long AWS took from there, and we.
+    act = {**event(calls[0]), "eventName": "DisableKey", "requestID": str(uuid.uuid4()),
+           "eventTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(disabled_at))}
+    done = lockset("match", export_of(rig, [*events, act]), rig.data / "audit", *covers)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and [f["finding"] for f in told] == ["withdrawals"], done.stdout
+    delays = told[0]["of"]
+    assert 0 <= delays["aws_at_least_ms"] <= delays["aws_ms"] < 10000 and 0 <= delays["ours_ms"] < 5000, delays
     # Gaps, foreign events, and lies are found, and no others.
     gap = events.pop(len(events) // 2)
     foreign = {**event(calls[3]), "requestID": str(uuid.uuid4()), "userIdentity": {"type": "IAMUser", "accountId": CUSTOMER}}

@@ -96,6 +96,42 @@ static void the_time_that_is_covered_can_be_said(void **state) {
     match_free(m);
 }
 
+static void ledger(struct match *m, const char *kind, json_t *json) {
+    struct ledger_record r = {.json = json, .kind = kind};
+    json_object_set_new(json, "key", json_string(KEY));
+    ASSERT_OK(match_visit(m, &r));
+    json_decref(json);
+}
+
+static json_t *call_of(const char *id, const char *sent, const char *outcome, const char *error) {
+    return json_pack("{s:s, s:s, s:s, s:s, s:s*}", "request_id", id, "operation", "Decrypt", "sent", sent, "outcome",
+                     outcome, "aws_error", error);
+}
+
+static void awss_delay_is_told_apart_from_ours(void **state) {
+    JSON_AUTO(export);
+    export = json_pack("{s:[o, o, o]}", "Records", event("off", "DisableKey", "2026-11-24T08:00:00Z", KEY),
+                       event("allows", "PutKeyPolicy", "2026-11-24T09:00:00Z", KEY),
+                       event("other", "DisableKey", "2026-11-24T08:00:00Z", OTHER));
+    struct match *m;
+    ASSERT_OK(match_new(export, "2026-11-24T08:00:00", "2026-11-24T10:00:00", &m));
+    ledger(m, "kms", call_of("a", "2026-11-24T07:59:59.900Z", "ok", NULL));
+    ledger(m, "kms", call_of("b", "2026-11-24T08:00:01.500Z", "ok", NULL)); /* AWS has not heard of it everywhere */
+    ledger(m, "kms", call_of("c", "2026-11-24T08:00:02.000Z", "timeout", NULL));
+    ledger(m, "kms", call_of("d", "2026-11-24T08:00:03.250Z", "disabled", "DisabledException"));
+    ledger(m, "kms", call_of("e", "2026-11-24T08:00:03.300Z", "disabled", "DisabledException"));
+    ledger(m, "lease", json_pack("{s:s, s:s}", "event", "ended", "at", "2026-11-24T08:00:03.340Z"));
+    ledger(m, "lease", json_pack("{s:s, s:s}", "event", "ended", "at", "2026-11-24T08:03:03.340Z"));
+    JSON_AUTO(report);
+    report = match_report(m);
+    EXPECT(report, "withdrawals", 1);
+    const json_t *w = json_array_get(json_object_get(report, "withdrawals"), 0);
+    EXPECT(w, "aws_ms", 3250);
+    EXPECT(w, "aws_at_least_ms", 1500);
+    EXPECT(w, "ours_ms", 90);
+    match_free(m);
+}
+
 static void the_earlier_attempt_is_ours_too(void **state) {
     JSON_AUTO(export);
     export = json_pack("{s:[o, o]}", "Records", event("one", "Decrypt", "2026-11-24T08:00:00Z", KEY),
@@ -135,9 +171,8 @@ static void what_is_no_export_is_refused(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(each_side_is_told_what_only_it_has),
-    cmocka_unit_test(the_time_that_is_covered_can_be_said),
-    cmocka_unit_test(the_earlier_attempt_is_ours_too),
+    cmocka_unit_test(each_side_is_told_what_only_it_has), cmocka_unit_test(the_time_that_is_covered_can_be_said),
+    cmocka_unit_test(awss_delay_is_told_apart_from_ours), cmocka_unit_test(the_earlier_attempt_is_ours_too),
     cmocka_unit_test(what_is_no_export_is_refused),
 };
 TEST_MAIN(tests)
