@@ -324,7 +324,9 @@ static struct result take_key(struct drill *d) {
         d->taken_ns = clock_boottime_ns();
         drill_load_take(&d->load, d->taken_ns);
         d->is_key_taken = true; /* also when its answer is lost */
-        TRY(kms_switch_key(&d->kms, d->key_arn, false));
+        struct result r = kms_switch_key(&d->kms, d->key_arn, false);
+        if (r.code == ERR_PEER) d->is_key_taken = false; /* KMS said no */
+        TRY(r);
         say(d, "the key was disabled");
         return OK;
     }

@@ -196,6 +196,11 @@ def test_b4_a_dry_run_changes_nothing_and_what_cannot_be_drilled_is_refused(dev,
     # Nobody disables the key.
     code, _, err = finish(start(dev, org, "--yes", "--wait", "1", "--report", str(file), by_profile=False))
     assert code == 1 and "did not refuse the key within 1 s" in err
+    # A profile that may look at the key and no more: KMS refuses, and nothing has to be put back.
+    may_not = start(dev, org, "--yes", "--profile", "service", "--endpoint", dev.kms_urls[WEST], "--report", str(file),
+                    by_profile=False)
+    code, _, err = finish(may_not)
+    assert code == 1 and "AccessDenied" in err and "STILL DISABLED" not in err, err
     keyless, away = dev.create_org(key_arn=None), dev.create_org()
     away.disable_key()
     wait_for(lambda: away.state() == "UNAVAILABLE", 30)
