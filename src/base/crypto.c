@@ -201,6 +201,31 @@ struct result gcm_open(struct gcm *g, const uint8_t nonce[static GCM_NONCE_BYTES
     return OK;
 }
 
+struct result gcm_mark(struct gcm *g, const uint8_t nonce[static GCM_NONCE_BYTES], struct slice aad, struct slice text,
+                       uint8_t ret_tag[static GCM_TAG_BYTES]) {
+    uint8_t nothing[GCM_TAG_BYTES];
+    int rest = 0;
+    bool ok = EVP_EncryptInit_ex2(g->context, NULL, NULL, nonce, NULL) == 1 && cipher_update(g->context, aad, NULL) &&
+              cipher_update(g->context, text, NULL) && EVP_EncryptFinal_ex(g->context, nothing, &rest) == 1 &&
+              EVP_CIPHER_CTX_ctrl(g->context, EVP_CTRL_AEAD_GET_TAG, GCM_TAG_BYTES, ret_tag) == 1;
+    CHECK(ok, ERR_INTERNAL, "AES-256-GMAC could not be computed");
+    return OK;
+}
+
+struct result gcm_verify(struct gcm *g, const uint8_t nonce[static GCM_NONCE_BYTES], struct slice aad,
+                         struct slice text, const uint8_t tag[static GCM_TAG_BYTES]) {
+    uint8_t wanted[GCM_TAG_BYTES], nothing[GCM_TAG_BYTES];
+    mem_copy(wanted, tag, sizeof wanted);
+    int rest = 0;
+    bool set_up = EVP_DecryptInit_ex2(g->context, NULL, NULL, nonce, NULL) == 1 &&
+                  EVP_CIPHER_CTX_ctrl(g->context, EVP_CTRL_AEAD_SET_TAG, sizeof wanted, wanted) == 1;
+    CHECK(set_up, ERR_INTERNAL, "AES-256-GMAC could not be set up");
+    CHECK(cipher_update(g->context, aad, NULL) && cipher_update(g->context, text, NULL) &&
+              EVP_DecryptFinal_ex(g->context, nothing, &rest) == 1,
+          ERR_CORRUPT, "authenticated data did not verify: it was changed, or belongs to another key or place");
+    return OK;
+}
+
 struct gcm *gcm_free(struct gcm *g) {
     if (g) EVP_CIPHER_CTX_free(g->context); /* wipes the key schedule */
     mem_free(g);

@@ -47,6 +47,12 @@ struct result gcm_seal(struct gcm *g, const uint8_t nonce[static GCM_NONCE_BYTES
 /* in: ciphertext and tag. out: in.len - 16 bytes. CORRUPT if it does not verify; out is then wiped. */
 struct result gcm_open(struct gcm *g, const uint8_t nonce[static GCM_NONCE_BYTES], struct slice aad, struct slice in,
                        uint8_t *out);
+/* GMAC (NIST SP 800-38D section 3): a tag over aad and text one after the other, nothing encrypted. */
+struct result gcm_mark(struct gcm *g, const uint8_t nonce[static GCM_NONCE_BYTES], struct slice aad, struct slice text,
+                       uint8_t ret_tag[static GCM_TAG_BYTES]);
+/* CORRUPT if the tag is another one. */
+struct result gcm_verify(struct gcm *g, const uint8_t nonce[static GCM_NONCE_BYTES], struct slice aad,
+                         struct slice text, const uint8_t tag[static GCM_TAG_BYTES]);
 struct gcm *gcm_free(struct gcm *g);
 static inline void gcm_free_auto(struct gcm **g) {
     gcm_free(*g);

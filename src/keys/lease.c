@@ -367,8 +367,8 @@ static void chunk_nonce(uint64_t index, bool final, uint8_t ret[static GCM_NONCE
     ret[3] = final;
 }
 
-static struct result seal_locked(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
-                                 uint8_t *out) {
+static struct result seal_locked(struct lease_cipher *c, uint64_t index, bool final, bool in_clear, struct slice aad,
+                                 struct slice in, uint8_t *out) {
     CHECK(c->gcm, ERR_NO_LEASE, "the organization's lease has ended");
     CHECK(c->seals && !c->finished && index == c->next_index, ERR_INTERNAL, "a chunk is sealed out of turn");
     /* Counted before the attempt: a nonce whose sealing failed is not tried again. */
@@ -376,36 +376,66 @@ static struct result seal_locked(struct lease_cipher *c, uint64_t index, bool fi
     c->finished = final;
     uint8_t nonce[GCM_NONCE_BYTES];
     chunk_nonce(index, final, nonce);
-    return gcm_seal(c->gcm, nonce, aad, in, out);
+    if (!in_clear) return gcm_seal(c->gcm, nonce, aad, in, out);
+    if (out != in.data) mem_copy(out, in.data, in.len);
+    return gcm_mark(c->gcm, nonce, aad, in, out + in.len);
+}
+
+static struct result seal(struct lease_cipher *c, uint64_t index, bool final, bool in_clear, struct slice aad,
+                          struct slice in, uint8_t *out) {
+    CHECK(in.len <= LEASE_CHUNK_BYTES, ERR_INTERNAL, "a chunk of %zu bytes", in.len);
+    TRY(lease_check(c->lease));
+    pthread_mutex_lock(&c->lock);
+    struct result r = seal_locked(c, index, final, in_clear, aad, in, out);
+    pthread_mutex_unlock(&c->lock);
+    return r;
 }
 
 struct result lease_cipher_seal(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
                                 uint8_t *out) {
-    CHECK(in.len <= LEASE_CHUNK_BYTES, ERR_INTERNAL, "a chunk of %zu bytes", in.len);
-    TRY(lease_check(c->lease));
-    pthread_mutex_lock(&c->lock);
-    struct result r = seal_locked(c, index, final, aad, in, out);
-    pthread_mutex_unlock(&c->lock);
-    return r;
+    return seal(c, index, final, false, aad, in, out);
 }
 
-static struct result open_locked(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
-                                 uint8_t *out) {
+struct result lease_cipher_mark(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
+                                uint8_t *out) {
+    return seal(c, index, final, true, aad, in, out);
+}
+
+static struct result open_locked(struct lease_cipher *c, uint64_t index, bool final, bool in_clear, struct slice aad,
+                                 struct slice in, uint8_t *out) {
     CHECK(c->gcm, ERR_NO_LEASE, "the organization's lease has ended");
     CHECK(!c->seals, ERR_INTERNAL, "a cipher for sealing was asked to open");
     uint8_t nonce[GCM_NONCE_BYTES];
     chunk_nonce(index, final, nonce);
-    return gcm_open(c->gcm, nonce, aad, in, out);
+    if (!in_clear) return gcm_open(c->gcm, nonce, aad, in, out);
+    CHECK(in.len >= GCM_TAG_BYTES, ERR_CORRUPT, "authenticated data is shorter than its tag");
+    struct slice text = slice_make(in.data, in.len - GCM_TAG_BYTES);
+    struct result r = gcm_verify(c->gcm, nonce, aad, text, in.data + text.len);
+    if (is_err(r))
+        wipe(out, text.len);
+    else
+        mem_move(out, text.data, text.len);
+    return r;
+}
+
+static struct result open_chunk(struct lease_cipher *c, uint64_t index, bool final, bool in_clear, struct slice aad,
+                                struct slice in, uint8_t *out) {
+    CHECK(in.len <= LEASE_CHUNK_BYTES + GCM_TAG_BYTES, ERR_CORRUPT, "a chunk of %zu bytes", in.len);
+    TRY(lease_check(c->lease));
+    pthread_mutex_lock(&c->lock);
+    struct result r = open_locked(c, index, final, in_clear, aad, in, out);
+    pthread_mutex_unlock(&c->lock);
+    return r;
 }
 
 struct result lease_cipher_open(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
                                 uint8_t *out) {
-    CHECK(in.len <= LEASE_CHUNK_BYTES + GCM_TAG_BYTES, ERR_CORRUPT, "a chunk of %zu bytes", in.len);
-    TRY(lease_check(c->lease));
-    pthread_mutex_lock(&c->lock);
-    struct result r = open_locked(c, index, final, aad, in, out);
-    pthread_mutex_unlock(&c->lock);
-    return r;
+    return open_chunk(c, index, final, false, aad, in, out);
+}
+
+struct result lease_cipher_verify(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
+                                  uint8_t *out) {
+    return open_chunk(c, index, final, true, aad, in, out);
 }
 
 /* ---- Names ---- */

@@ -102,6 +102,13 @@ struct result lease_cipher_seal(struct lease_cipher *c, uint64_t index, bool fin
 struct result lease_cipher_open(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
                                 uint8_t *out);
 
+/* The same for data that a store encrypts by itself, and that must only be kept from being changed: the chunk stands in
+ * clear before its tag, which is AES-256-GMAC over aad and chunk. One cipher does either, never both. */
+struct result lease_cipher_mark(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
+                                uint8_t *out);
+struct result lease_cipher_verify(struct lease_cipher *c, uint64_t index, bool final, struct slice aad, struct slice in,
+                                  uint8_t *out);
+
 /* ---- Names: deterministic AES-SIV. A namer may be shared by threads. ---- */
 
 struct lease_namer;

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/store_priv.h"
+#include "store/remote.h"
 
 void bodies_path(const uint8_t tag[static NAME_TAG_BYTES], size_t index, char ret[static STORE_PATH_BYTES]) {
     BUF_AUTO(hex, 2 * NAME_TAG_BYTES);
@@ -90,7 +90,7 @@ struct result bodies_place(struct store *s, const uint8_t tag[static NAME_TAG_BY
     return r;
 }
 
-static struct store_pin **pin_find(struct store *s, const uint8_t *tag) {
+struct store_pin **bodies_find_pin(struct store *s, const uint8_t *tag) {
     struct store_pin **at = &s->pins;
     while (*at && mem_order((*at)->tag, tag, NAME_TAG_BYTES) != 0)
         at = &(*at)->next;
@@ -98,7 +98,7 @@ static struct store_pin **pin_find(struct store *s, const uint8_t *tag) {
 }
 
 void bodies_remove(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]) {
-    struct store_pin *pin = *pin_find(s, tag);
+    struct store_pin *pin = *bodies_find_pin(s, tag);
     if (pin)
         pin->doomed = true;
     else
@@ -106,7 +106,7 @@ void bodies_remove(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]) {
 }
 
 void bodies_pin(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]) {
-    struct store_pin **at = pin_find(s, tag);
+    struct store_pin **at = bodies_find_pin(s, tag);
     if (!*at) {
         *at = mem_alloc(sizeof **at);
         mem_copy((*at)->tag, tag, NAME_TAG_BYTES);
@@ -115,9 +115,12 @@ void bodies_pin(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]) {
 }
 
 void bodies_unpin(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]) {
-    struct store_pin **at = pin_find(s, tag), *pin = *at;
+    struct store_pin **at = bodies_find_pin(s, tag), *pin = *at;
     if (!pin || --pin->readers > 0) return;
     *at = pin->next;
-    if (pin->doomed) unlink_all(s, tag);
+    if (pin->bodies)
+        remote_bodies_let_go(s, pin->bodies);
+    else if (pin->doomed)
+        unlink_all(s, tag);
     mem_free(pin);
 }

@@ -10,22 +10,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "store/store_priv.h"
+#include "store/remote.h"
 
 /* ---- Where an object is ---- */
 
-struct spot {
-    struct slice prefix, last;       /* of the key */
-    struct name_place place;         /* the folder of the file itself, '+' folders included */
-    char name[NAME_FILE_BYTES];      /* sealed, without summary */
-    uint8_t chain[NAME_CHAIN_BYTES]; /* of the name */
-};
-
-static void spot_done(struct spot *spot) {
+void spot_done(struct spot *spot) {
     name_place_done(&spot->place);
 }
 
-static struct result spot_init(struct store *s, const char *key, struct spot *spot) {
+struct result spot_init(struct store *s, const char *key, struct spot *spot) {
     name_place_init(&spot->place);
     struct slice text = slice_str(key);
     spot->prefix = key_prefix(text);
@@ -34,8 +27,8 @@ static struct result spot_init(struct store *s, const char *key, struct spot *sp
     return names_leaf(&s->names, spot->last, &spot->place, spot->name, spot->chain);
 }
 
-static struct result spot_file(struct store *s, const struct spot *spot, const struct name_summary *summary,
-                               char ret_file[static NAME_FILE_BYTES], uint8_t ret_tag[static NAME_TAG_BYTES]) {
+struct result spot_file(struct store *s, const struct spot *spot, const struct name_summary *summary,
+                        char ret_file[static NAME_FILE_BYTES], uint8_t ret_tag[static NAME_TAG_BYTES]) {
     char file[NAME_FILE_BYTES];
     mem_copy(file, spot->name, sizeof file);
     TRY(names_add_summary(&s->names, spot->chain, summary, file, ret_tag));
@@ -79,6 +72,7 @@ struct result store_locate(struct store *s, const char *key, struct store_locate
     TRY(lease_check(s->lease));
     AUTO(spot_done) struct spot spot;
     TRY(spot_init(s, key, &spot));
+    if (s->remote) return remote_locate(s, &spot, ret);
     store_lock(s);
     struct result r = locate_locked(s, &spot, ret);
     store_unlock(s);
@@ -87,7 +81,7 @@ struct result store_locate(struct store *s, const char *key, struct store_locate
 
 /* ---- Conditions ---- */
 
-static struct result condition_check(const struct store_condition *condition, const struct level_entry *e) {
+struct result store_condition_check(const struct store_condition *condition, const struct level_entry *e) {
     switch (condition->kind) {
     case STORE_ALWAYS:
         return OK;
@@ -104,8 +98,7 @@ static struct result condition_check(const struct store_condition *condition, co
 
 /* ---- Folders ---- */
 
-/* Folders were made on the way to a level: its ancestors in memory learn of it. */
-static void levels_appeared(struct store *s, struct slice prefix) {
+void levels_appeared(struct store *s, struct slice prefix) {
     while (prefix.len > 0) {
         struct level *own = level_peek(&s->levels, prefix);
         if (own) own->exists = true;
@@ -244,7 +237,7 @@ static struct result level_update(struct store *s, struct attempt *a, struct lev
 static struct result publish_locked(struct store *s, struct attempt *a, const struct store_condition *condition,
                                     uint64_t token, struct level *level, bool *ret_behind) {
     const struct level_entry *e = level_find(level, a->spot.last);
-    TRY(condition_check(condition, e));
+    TRY(store_condition_check(condition, e));
     CHECK(e || condition->kind == STORE_ALWAYS || !level->damaged, ERR_CORRUPT,
           "a name in the object's folder does not verify: it may be this one");
     if (e && e->summary.sequence >= a->summary.sequence) {
@@ -326,6 +319,7 @@ static void attempt_done(struct attempt *a) {
 
 struct result store_publish(struct store *s, struct record *record, const struct bodies_source *bodies,
                             const struct store_condition *condition, uint64_t token, struct store_written *ret) {
+    if (s->remote) return remote_publish(s, record, bodies->shared_from, condition, token, ret);
     enum { ATTEMPTS_MAX = 100 }; /* a second one is rare: two writers of one key overtook each other */
     for (int i = 0; i < ATTEMPTS_MAX; i++) {
         AUTO(attempt_done) struct attempt a = {.dir = -1};
@@ -381,7 +375,7 @@ static struct result delete_locked(struct store *s, struct deletion *d, const st
                                    uint64_t token, struct level *level, bool *ret_existed) {
     const struct level_entry *e = level_find(level, d->spot.last);
     CHECK(e || !level->damaged, ERR_CORRUPT, "a name in the object's folder does not verify: it may be this one");
-    TRY(condition_check(condition, e));
+    TRY(store_condition_check(condition, e));
     if (!e) return OK;
     TRY(store_may_commit(s, token));
     TRY(level_open_dir(s->names_fd, &d->spot.place, &d->dir));
@@ -404,6 +398,7 @@ struct result store_delete(struct store *s, const char *key, const struct store_
                            bool *ret_existed) {
     TRY(store_check_key(key));
     TRY(lease_check(s->lease));
+    if (s->remote) return remote_delete(s, key, condition, token, ret_existed);
     AUTO(deletion_done) struct deletion d = {.dir = -1};
     TRY(spot_init(s, key, &d.spot));
     bool existed = false;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "store/record.h"
 
 enum { BUCKETS = ARRAY_LEN(((struct level_cache *)NULL)->buckets) };
 
@@ -20,7 +21,7 @@ static int compare(const char *a, size_t a_len, const char *b, size_t b_len) {
     return a_len < b_len ? -1 : a_len > b_len;
 }
 
-static void stale_free(struct level_stale *s) {
+void level_stale_free(struct level_stale *s) {
     while (s) {
         struct level_stale *next = s->next;
         mem_free(s->file);
@@ -30,7 +31,7 @@ static void stale_free(struct level_stale *s) {
 }
 
 static void entry_free(struct level_entry *e) {
-    stale_free(e->stale);
+    level_stale_free(e->stale);
     mem_free(e);
 }
 
@@ -70,6 +71,38 @@ static void make_room(struct level *l) {
     l->entries = mem_resize(l->entries, l->capacity * sizeof(struct level_entry *));
 }
 
+/* ---- What disappears while a level is being loaded ---- */
+
+static bool gone_find(const struct level *l, struct slice name, size_t *ret) {
+    for (size_t i = 0; i < l->gone.count; i++) {
+        if (!slice_is(name, l->gone.items[i])) continue;
+        *ret = i;
+        return true;
+    }
+    return false;
+}
+
+static void gone_forget(struct level *l, struct slice name) {
+    size_t at;
+    if (!gone_find(l, name, &at)) return;
+    mem_free(l->gone.items[at]);
+    l->gone.items[at] = l->gone.items[--l->gone.count];
+}
+
+static void gone_note(struct level *l, struct slice name) {
+    size_t at;
+    if (gone_find(l, name, &at)) return;
+    l->gone.items = mem_resize(l->gone.items, (l->gone.count + 1) * sizeof(char *));
+    l->gone.items[l->gone.count++] = slice_to_str(name);
+}
+
+static void gone_clear(struct level *l) {
+    for (size_t i = 0; i < l->gone.count; i++)
+        mem_free(l->gone.items[i]);
+    mem_free(l->gone.items);
+    l->gone = (struct level_names){0};
+}
+
 struct level_entry *level_add(struct level_cache *c, struct level *l, struct slice name, bool is_folder) {
     size_t at = level_position(l, name);
     if (at < l->count && entry_is(l->entries[at], name)) return l->entries[at];
@@ -78,10 +111,12 @@ struct level_entry *level_add(struct level_cache *c, struct level *l, struct sli
     l->entries[at] = entry_new(name, is_folder);
     l->count++;
     c->entries++;
+    if (l->is_loading) gone_forget(l, name);
     return l->entries[at];
 }
 
 void level_remove(struct level_cache *c, struct level *l, struct slice name) {
+    if (l->is_loading) gone_note(l, name);
     size_t at = level_position(l, name);
     if (at >= l->count || !entry_is(l->entries[at], name)) return;
     entry_free(l->entries[at]);
@@ -90,11 +125,12 @@ void level_remove(struct level_cache *c, struct level *l, struct slice name) {
     c->entries--;
 }
 
-static void entries_clear(struct level_cache *c, struct level *l) {
+void level_clear(struct level_cache *c, struct level *l) {
     for (size_t i = 0; i < l->count; i++)
         entry_free(l->entries[i]);
     c->entries -= l->count;
     l->count = 0;
+    gone_clear(l);
 }
 
 /* ---- The cache ---- */
@@ -140,7 +176,7 @@ static void level_drop(struct level_cache *c, struct level *l) {
         at = &(*at)->hash_next;
     if (*at) *at = l->hash_next;
     age_unlink(c, l);
-    entries_clear(c, l);
+    level_clear(c, l);
     c->entries--;
     mem_free(l->entries);
     mem_free(l->prefix);
@@ -230,6 +266,7 @@ static void opened_done(struct name_opened *o) {
 static struct level_stale *stale_new(const char *file, const struct name_opened *o) {
     struct level_stale *s = mem_alloc(sizeof *s);
     s->sequence = o->summary.sequence;
+    s->has_bodies = name_summary_has_bodies(&o->summary);
     s->file = str_dup(file);
     mem_copy(s->tag, o->tag, sizeof s->tag);
     return s;
@@ -249,25 +286,15 @@ static struct result versions_settle(struct level_cache *c, int dir_fd, struct l
     return OK;
 }
 
-struct found {
-    struct level_entry *entry;
-    struct level_stale *file; /* of objects */
-};
-
-struct found_list {
-    struct found *items;
-    size_t count, capacity;
-};
-
-static void found_list_done(struct found_list *l) {
+void level_found_list_done(struct level_found_list *l) {
     for (size_t i = 0; i < l->count; i++) {
         if (l->items[i].entry) entry_free(l->items[i].entry);
-        stale_free(l->items[i].file);
+        level_stale_free(l->items[i].file);
     }
     mem_free(l->items);
 }
 
-static void found_add(struct found_list *l, struct found item) {
+static void found_add(struct level_found_list *l, struct level_found item) {
     if (l->count == l->capacity) {
         l->capacity = l->capacity ? l->capacity * 2 : 16;
         l->items = mem_resize(l->items, l->capacity * sizeof *l->items);
@@ -275,8 +302,15 @@ static void found_add(struct found_list *l, struct found item) {
     l->items[l->count++] = item;
 }
 
+void level_found_add(struct level_found_list *l, struct slice name, const char *file, const struct name_opened *o) {
+    struct level_found item = {entry_new(name, o->kind == NAME_FOLDER), NULL};
+    item.entry->summary = o->summary;
+    if (o->kind == NAME_OBJECT) item.file = stale_new(file, o);
+    found_add(l, item);
+}
+
 static int found_order(const void *a, const void *b) {
-    const struct found *x = a, *y = b;
+    const struct level_found *x = a, *y = b;
     int order = compare(x->entry->name, x->entry->len, y->entry->name, y->entry->len);
     if (order != 0) return order;
     return x->entry->summary.sequence < y->entry->summary.sequence   ? -1
@@ -298,7 +332,7 @@ static struct result read_pieces(struct level_cache *c, struct level *l, int dir
 }
 
 /* Adds what was found in one folder to the level, the highest version of each object only. */
-static struct result adopt(struct level_cache *c, struct level *l, int dir_fd, struct found_list *list) {
+static struct result adopt(struct level_cache *c, struct level *l, int dir_fd, struct level_found_list *list) {
     if (list->count == 0) return OK;
     qsort(list->items, list->count, sizeof *list->items, found_order);
     for (size_t i = 0; i < list->count;) {
@@ -324,7 +358,7 @@ static struct result adopt(struct level_cache *c, struct level *l, int dir_fd, s
 }
 
 static struct result read_one(struct level_cache *c, struct level *l, int dir_fd, const uint8_t *chain,
-                              struct slice name_so_far, const char *file, struct found_list *list) {
+                              struct slice name_so_far, const char *file, struct level_found_list *list) {
     AUTO(opened_done) struct name_opened o = {0};
     buf_init_wiping(&o.component, STORE_KEY_MAX_BYTES + NAME_PIECE_BYTES + 2);
     buf_append_slice(&o.component, name_so_far);
@@ -337,16 +371,13 @@ static struct result read_one(struct level_cache *c, struct level *l, int dir_fd
     if (o.kind == NAME_PIECE) return read_pieces(c, l, dir_fd, file, &o);
     if (o.kind == NAME_FOLDER) buf_append_byte(&o.component, '/');
     TRY(buf_check(&o.component));
-    struct found item = {entry_new(buf_slice(&o.component), o.kind == NAME_FOLDER), NULL};
-    item.entry->summary = o.summary;
-    if (o.kind == NAME_OBJECT) item.file = stale_new(file, &o);
-    found_add(list, item);
+    level_found_add(list, buf_slice(&o.component), file, &o);
     return OK;
 }
 
 static struct result read_folder(struct level_cache *c, struct level *l, int dir_fd, const uint8_t *chain,
                                  struct slice name_so_far) {
-    AUTO(found_list_done) struct found_list list = {0};
+    AUTO(level_found_list_done) struct level_found_list list = {0};
     FD_AUTO(copy) = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
     AUTO(dir_close) DIR *dir = fdopendir(copy);
     if (!dir) return err_from_errno(errno, "reading a folder of the store");
@@ -383,7 +414,7 @@ static struct result check_above(struct level_cache *c, struct level *l, size_t 
 }
 
 struct result level_reload(struct level_cache *c, struct level *l) {
-    entries_clear(c, l);
+    level_clear(c, l);
     l->damaged = false;
     l->unsure = true;
     FD_AUTO(fd) = -1;
@@ -402,28 +433,94 @@ struct result level_reload(struct level_cache *c, struct level *l) {
     return OK;
 }
 
+/* ---- For S3 ---- */
+
+bool name_summary_has_bodies(const struct name_summary *summary) {
+    return summary->size > RECORD_INLINE_MAX_BYTES || summary->etag.parts > 0;
+}
+
+/* The older versions of the object whose newest is `last`. */
+static struct level_stale *stale_of(struct level_found *items, size_t first, size_t last) {
+    struct level_stale *list = NULL;
+    for (size_t i = last; i-- > first;) {
+        struct level_stale *s = TAKE(items[i].file);
+        s->next = list;
+        list = s;
+    }
+    return list;
+}
+
+void level_install(struct level_cache *c, struct level *l, struct level_found_list *found) {
+    size_t at, before = l->count; /* folders that appeared meanwhile */
+    if (found->count > 1) qsort(found->items, found->count, sizeof *found->items, found_order);
+    for (size_t i = 0; i < found->count;) {
+        struct slice name = slice_make(found->items[i].entry->name, found->items[i].entry->len);
+        size_t last = i;
+        while (last + 1 < found->count && entry_is(found->items[last + 1].entry, name))
+            last++;
+        bool known = gone_find(l, name, &at);
+        for (size_t k = 0; k < before && !known; k++)
+            known = entry_is(l->entries[k], name);
+        if (!known) {
+            found->items[last].entry->stale = stale_of(found->items, i, last);
+            make_room(l);
+            l->entries[l->count++] = TAKE(found->items[last].entry);
+            c->entries++;
+        }
+        i = last + 1;
+    }
+    gone_clear(l);
+    if (l->count > 1) qsort(l->entries, l->count, sizeof(struct level_entry *), entry_order);
+}
+
+/* ---- Getting at levels ---- */
+
+static struct result level_make(struct level_cache *c, struct slice prefix, struct level **ret) {
+    struct level *l = mem_alloc(sizeof *l);
+    l->prefix = slice_to_str(prefix);
+    name_place_init(&l->place);
+    size_t bucket = bucket_of(prefix);
+    l->hash_next = c->buckets[bucket];
+    c->buckets[bucket] = l;
+    c->entries++; /* an empty level costs about as much as an entry */
+    age_front(c, l);
+    struct result r = names_descend(c->names, prefix, &l->place);
+    if (is_err(r))
+        level_drop(c, l);
+    else
+        *ret = l;
+    return r;
+}
+
+static void level_hold(struct level_cache *c, struct level *l) {
+    age_front(c, l);
+    l->users++;
+    evict(c, l);
+}
+
+struct result level_enter(struct level_cache *c, struct slice prefix, struct level **ret) {
+    struct level *l = level_peek(c, prefix);
+    if (!l) {
+        TRY(level_make(c, prefix, &l));
+        l->unsure = true;
+    }
+    level_hold(c, l);
+    *ret = l;
+    return OK;
+}
+
 struct result level_get(struct level_cache *c, struct slice prefix, struct level **ret) {
     struct level *l = level_peek(c, prefix);
     if (!l) {
-        l = mem_alloc(sizeof *l);
-        l->prefix = slice_to_str(prefix);
-        name_place_init(&l->place);
-        size_t bucket = bucket_of(prefix);
-        l->hash_next = c->buckets[bucket];
-        c->buckets[bucket] = l;
-        c->entries++; /* an empty level costs about as much as an entry */
-        age_front(c, l);
-        struct result r = names_descend(c->names, prefix, &l->place);
-        if (is_ok(r)) r = level_reload(c, l);
+        TRY(level_make(c, prefix, &l));
+        struct result r = level_reload(c, l);
         if (is_err(r)) {
             level_drop(c, l);
             return r;
         }
     }
     if (l->unsure) TRY(level_reload(c, l));
-    age_front(c, l);
-    l->users++;
-    evict(c, l);
+    level_hold(c, l);
     *ret = l;
     return OK;
 }

@@ -10,6 +10,7 @@
 struct level_stale {
     uint64_t sequence;
     uint8_t tag[NAME_TAG_BYTES];
+    bool has_bodies; /* or may have */
     char *file;
     struct level_stale *next; /* ascending by sequence */
 };
@@ -22,6 +23,11 @@ struct level_entry {
     char name[]; /* NUL-terminated; a folder's ends with '/', so that entries sort as keys do */
 };
 
+struct level_names {
+    char **items;
+    size_t count;
+};
+
 struct level {
     char *prefix; /* "" or ending with '/' */
     struct name_place place;
@@ -29,6 +35,10 @@ struct level {
     bool damaged; /* holds a name that doesn't open; or is not there, and the folder above holds one */
     bool unsure;  /* reading failed: has to be read again before it counts */
     unsigned users;
+    /* In S3, where no request is made with the lock held: */
+    bool is_loading;              /* nobody else touches its objects until it is loaded */
+    unsigned writers;             /* requests under way that change it; loading waits for them */
+    struct level_names gone;      /* what disappeared while it was loaded */
     struct level_entry **entries; /* sorted by name */
     size_t count, capacity;
     struct level *hash_next, *newer, *older;
@@ -62,6 +72,29 @@ size_t level_position(const struct level *l, struct slice name);
 /* Makes an entry, or finds it. */
 struct level_entry *level_add(struct level_cache *c, struct level *l, struct slice name, bool is_folder);
 void level_remove(struct level_cache *c, struct level *l, struct slice name);
+
+/* For S3: the level of a prefix, to be loaded (unsure) if it was not in memory; held. */
+struct result level_enter(struct level_cache *c, struct slice prefix, struct level **ret);
+/* What was found in a folder: an entry, and of objects the file. Takes both over. */
+struct level_found {
+    struct level_entry *entry;
+    struct level_stale *file;
+};
+struct level_found_list {
+    struct level_found *items;
+    size_t count, capacity;
+};
+void level_found_list_done(struct level_found_list *l);
+/* Of a name that was opened. `name` is the whole component, a folder's with its '/'. */
+void level_found_add(struct level_found_list *l, struct slice name, const char *file, const struct name_opened *o);
+/* Ends the loading: what was found becomes the level's entries, with older versions as stale; what came and went
+ * meanwhile is respected. */
+void level_install(struct level_cache *c, struct level *l, struct level_found_list *found);
+void level_clear(struct level_cache *c, struct level *l);
+/* Unlinked from its entry. */
+void level_stale_free(struct level_stale *s);
+/* Has, or may have, an object of this summary bodies? */
+bool name_summary_has_bodies(const struct name_summary *summary);
 
 /* Opens the folder of a place. NOT_FOUND. */
 struct result level_open_dir(int names_fd, const struct name_place *place, int *ret_fd);

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "store/store_priv.h"
+#include "store/remote.h"
 
 struct lister {
     struct store *store;
@@ -8,7 +8,8 @@ struct lister {
     size_t max;
     struct store_list list;
     size_t capacity;
-    bool full; /* an entry more than max was met */
+    bool full;     /* an entry more than max was met */
+    char *missing; /* in S3: the level that has to be loaded before the page can be made */
 };
 
 static bool starts_with(struct slice a, struct slice beginning) {
@@ -130,7 +131,10 @@ static struct result visit_entries(struct lister *l, const struct level *level) 
 
 static struct result visit_level(struct lister *l, struct slice prefix) {
     struct level *level;
-    TRY(level_get(&l->store->levels, prefix, &level));
+    if (l->store->remote)
+        TRY(remote_level_find(l->store, prefix, &l->missing, &level));
+    else
+        TRY(level_get(&l->store->levels, prefix, &level));
     struct result r = visit_entries(l, level);
     level_release(&l->store->levels, level);
     return r;
@@ -138,6 +142,31 @@ static struct result visit_level(struct lister *l, struct slice prefix) {
 
 static void lister_done(struct lister *l) {
     store_list_done(&l->list);
+    mem_free(l->missing);
+}
+
+/* With the lock held. In S3 a level is loaded without the lock, so that the page is begun anew behind each one. */
+static struct result visit_all(struct lister *l) {
+    struct level **held = NULL; /* so that none of them goes again meanwhile */
+    size_t count = 0;
+    struct result r;
+    for (;;) {
+        r = visit_level(l, key_prefix(l->prefix));
+        if (!l->missing) break;
+        AUTO_FREE char *prefix = TAKE(l->missing);
+        store_list_done(&l->list);
+        l->capacity = 0;
+        l->full = false;
+        struct level *level;
+        r = remote_level_get(l->store, slice_str(prefix), &level);
+        if (is_err(r)) break;
+        held = mem_resize(held, (count + 1) * sizeof(struct level *));
+        held[count++] = level;
+    }
+    while (count > 0)
+        level_release(&l->store->levels, held[--count]);
+    mem_free(held);
+    return r;
 }
 
 struct result store_list_page(struct store *s, const struct store_list_query *query, struct store_list *ret) {
@@ -153,7 +182,7 @@ struct result store_list_page(struct store *s, const struct store_list_query *qu
     /* No key is longer, or isn't UTF-8; such a prefix matches nothing. */
     if (query->max > 0 && l.prefix.len <= STORE_KEY_MAX_BYTES) {
         store_lock(s);
-        struct result r = visit_level(&l, key_prefix(l.prefix));
+        struct result r = visit_all(&l);
         store_unlock(s);
         TRY(r);
     }

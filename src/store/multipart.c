@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "store/remote.h"
 #include "store/upload.h"
 
 /* ---- Begin ---- */
@@ -46,6 +47,15 @@ static void upload_free_auto(struct upload **u) {
     upload_free(*u);
 }
 
+/* It is there: known from here on. */
+static void begin_end(struct store *s, struct upload *u, char *ret_id) {
+    mem_copy(ret_id, u->id, STORE_UPLOAD_ID_BYTES);
+    store_lock(s);
+    u->next = s->uploads;
+    s->uploads = u;
+    store_unlock(s);
+}
+
 struct result store_upload_begin(struct store *s, const struct store_commit *commit,
                                  char ret_id[static STORE_UPLOAD_ID_BYTES]) {
     TRY(store_check_key(commit->key));
@@ -59,6 +69,11 @@ struct result store_upload_begin(struct store *s, const struct store_commit *com
     record.info.key = str_dup(commit->key);
     record.info.mtime_ms = u->begun_ms;
     TRY(record_set_fields(&record, commit->fields, commit->field_count));
+    if (s->remote) {
+        TRY(remote_upload_begin(s, u, &record, commit->token));
+        begin_end(s, TAKE(u), ret_id);
+        return OK;
+    }
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
     TRY(upload_record_context(s, u->id, &context));
     char temporary[STORE_PATH_BYTES];
@@ -74,11 +89,7 @@ struct result store_upload_begin(struct store *s, const struct store_commit *com
         result_ignore(store_remove_upload_folder(s->uploads_fd, u->id)); /* the next open sweeps it */
         return r;
     }
-    mem_copy(ret_id, u->id, STORE_UPLOAD_ID_BYTES);
-    store_lock(s);
-    u->next = s->uploads;
-    s->uploads = TAKE(u);
-    store_unlock(s);
+    begin_end(s, TAKE(u), ret_id);
     return OK;
 }
 
@@ -211,6 +222,7 @@ static struct result part_publish_once(struct part_attempt *a, struct record *re
 
 static struct result part_publish(struct store *s, const char *upload_id, const char *key, struct record *record,
                                   const struct bodies_source *bodies, uint64_t token, struct store_written *ret) {
+    if (s->remote) return remote_part_publish(s, upload_id, key, record, bodies->shared_from, token, ret);
     struct part_attempt a = {.store = s, .upload_id = upload_id, .key = key};
     uint8_t id[16];
     TRY(upload_id_bytes(upload_id, id));
@@ -258,8 +270,10 @@ struct result store_part_commit(struct store_writer *w, const uint8_t *md5, uint
     if (w->note[0] != '\0') TRY(record_set_fields(&record, &note, 1));
     writer_add_segment(w, &record);
     record.parts[0].segments = (uint32_t)record.segment_count;
-    struct bodies_source source = {locate_temporary, w, record.segment_count};
-    return part_publish(w->store, w->upload_id, w->key, &record, &source, token, ret);
+    struct bodies_source source = {locate_temporary, w, record.segment_count, NULL};
+    TRY(part_publish(w->store, w->upload_id, w->key, &record, &source, token, ret));
+    w->published = true;
+    return OK;
 }
 
 /* Do whole segments make up the range? */
@@ -414,20 +428,21 @@ static struct result join(const struct upload *u, const struct store_complete *c
     return digest_finish(md5, record->info.etag.bytes);
 }
 
-/* Key and fields as they were given at begin, and the fields of `more`. */
-static struct result read_upload(struct store *s, const char *id, int fd, const struct store_commit *more,
-                                 struct record *record) {
+static struct result read_upload(struct store *s, const char *id, int fd, struct record *begun) {
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
     TRY(upload_record_context(s, id, &context));
     FD_AUTO(in) = openat(fd, "upload", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (in < 0) return err_from_errno(errno, "opening an upload's record");
-    RECORD_AUTO(begun);
-    TRY(store_read_record(s, in, buf_slice(&context), &begun));
-    record->info.key = str_dup(begun.info.key);
-    size_t count = begun.info.field_count + more->field_count;
+    return store_read_record(s, in, buf_slice(&context), begun);
+}
+
+/* Key and fields as they were given at begin, and the fields of `more`. */
+static struct result set_fields(const struct record *begun, const struct store_commit *more, struct record *record) {
+    record->info.key = str_dup(begun->info.key);
+    size_t count = begun->info.field_count + more->field_count;
     AUTO_FREE struct store_field *fields = mem_alloc_array(count, sizeof *fields);
     for (size_t i = 0; i < count; i++)
-        fields[i] = i < begun.info.field_count ? begun.info.fields[i] : more->fields[i - begun.info.field_count];
+        fields[i] = i < begun->info.field_count ? begun->info.fields[i] : more->fields[i - begun->info.field_count];
     return record_set_fields(record, fields, count);
 }
 
@@ -456,17 +471,21 @@ static bool was_completed(struct store *s, const char *id, const uint8_t *hash, 
     return false;
 }
 
-/* With the lock held. On success the upload is closing and belongs to this call. */
+/* With the lock held. On success the upload is closing and belongs to this call. `begun`: as it was begun; in a
+ * directory it is read here. */
 static struct result complete_start(struct store *s, const struct store_complete *complete,
-                                    const struct store_commit *commit, struct record *record, struct joining *j,
-                                    enum store_complete_problem *ret_problem, struct upload **ret) {
+                                    const struct store_commit *commit, struct record *begun, struct record *record,
+                                    struct joining *j, enum store_complete_problem *ret_problem, struct upload **ret) {
     struct upload *u;
     TRY(upload_find(s, complete->upload_id, commit->key, &u));
     CHECK(!u->is_closing, ERR_CONFLICT, "the upload is being completed");
     TRY(check_list(u, complete, ret_problem));
     TRY(join(u, complete, record, j));
-    TRY(upload_open_folder(s, u->id, &j->fd));
-    TRY(read_upload(s, u->id, j->fd, commit, record));
+    if (!s->remote) {
+        TRY(upload_open_folder(s, u->id, &j->fd));
+        TRY(read_upload(s, u->id, j->fd, begun));
+    }
+    TRY(set_fields(begun, commit, record));
     u->is_closing = true;
     *ret = u;
     return OK;
@@ -482,26 +501,39 @@ struct result store_upload_complete(struct store *s, const struct store_complete
     TRY(list_hash(complete, commit->key, hash));
     RECORD_AUTO(record);
     AUTO(joining_done) struct joining j = {.store = s, .fd = -1};
+    RECORD_AUTO(begun);
     struct upload *u = NULL;
     store_lock(s);
     bool again = was_completed(s, complete->upload_id, hash, ret);
-    struct result r = again ? OK : complete_start(s, complete, commit, &record, &j, ret_problem, &u);
+    struct result r = again ? OK : upload_find(s, complete->upload_id, commit->key, &u);
     store_unlock(s);
     if (again) return OK;
     TRY(r);
-    struct bodies_source source = {locate_joined, &j, record.segment_count};
-    r = store_publish(s, &record, &source, &commit->condition, commit->token, ret);
+    if (s->remote) TRY(remote_upload_read(s, complete->upload_id, &begun));
+    store_lock(s);
+    r = complete_start(s, complete, commit, &begun, &record, &j, ret_problem, &u);
+    bool verifies = is_ok(r) && s->remote && u->maybe_completed;
+    store_unlock(s);
+    TRY(r);
+    if (verifies) r = remote_upload_verify(s, &record);
+    if (r.code == ERR_INVALID) *ret_problem = STORE_COMPLETE_PART;
+    struct bodies_source source = {locate_joined, &j, record.segment_count, NULL};
+    if (is_ok(r)) r = store_publish(s, &record, &source, &commit->condition, commit->token, ret);
     store_lock(s);
     u->is_closing = false;
+    if (is_err(r)) u->maybe_completed = s->remote != NULL;
     if (is_ok(r)) {
         struct store_completed *c = &s->completed[s->completed_next++ % STORE_COMPLETED_KEPT];
         mem_copy(c->id, u->id, sizeof c->id);
         mem_copy(c->list_hash, hash, sizeof hash);
         c->written = *ret;
         upload_unlink(s, u);
-        upload_free(u);
+        u->is_closing = true; /* for parts that are still being written */
+        if (!s->remote) upload_free(u);
     }
     store_unlock(s);
+    if (is_ok(r) && s->remote) result_ignore(remote_upload_remove(s, u, &record));
+    if (s->remote) return r;
     /* Should that fail, the upload is there again after a restart, and swept when its time is over. */
     if (is_ok(r)) result_ignore(store_remove_upload_folder(s->uploads_fd, complete->upload_id));
     return r;
@@ -517,6 +549,7 @@ static struct result abort_locked(struct store *s, const char *id, const char *k
     CHECK(!u->is_closing, ERR_CONFLICT, "the upload is being completed");
     TRY(store_may_commit(s, token));
     upload_unlink(s, u);
+    u->is_closing = true; /* for parts that are still being written */
     *ret = u;
     return OK;
 }
@@ -530,6 +563,7 @@ static void abort_failed(struct store *s, struct upload *u) {
         return;
     }
     store_lock(s);
+    u->is_closing = false;
     u->next = s->uploads;
     s->uploads = u;
     result_ignore(upload_read_parts(s, u, false)); /* a part less is noticed when completing */
@@ -543,6 +577,7 @@ struct result store_upload_abort(struct store *s, const char *upload_id, const c
     struct result r = abort_locked(s, upload_id, key, token, &u);
     store_unlock(s);
     TRY(r);
+    if (s->remote) return remote_upload_remove(s, TAKE(u), NULL);
     r = store_remove_upload_folder(s->uploads_fd, upload_id);
     if (is_err(r)) {
         AUTO_FREE char *detail = str_dup(err_detail());

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/store_priv.h"
+#include "store/remote.h"
 
 struct store_reader {
     struct store *store;
@@ -99,10 +99,11 @@ static void record_to_cache(struct store_reader *r, struct slice with_prefix, ui
     }
 }
 
-static struct result record_from_store(struct store_reader *r, int fd, struct buf *out) {
+static struct result record_from_store(struct store_reader *r, const struct store_located *found, struct buf *out) {
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
     TRY(store_context(r->store, "object", slice_make(r->tag, sizeof r->tag), &context));
-    return store_open_record(r->store, fd, buf_slice(&context), out);
+    if (r->store->remote) return remote_open_record(r->store, found->path, buf_slice(&context), out);
+    return store_open_record(r->store, found->fd, buf_slice(&context), out);
 }
 
 static struct result parse_and_match(struct store_reader *r, struct slice plain, const char *key,
@@ -112,7 +113,7 @@ static struct result parse_and_match(struct store_reader *r, struct slice plain,
 }
 
 /* A record that is not too long, by way of the cache. `sealed_bytes`, its file's length, is more than it has itself. */
-static struct result read_cached(struct store_reader *r, const char *key, const struct store_located *found, int fd,
+static struct result read_cached(struct store_reader *r, const char *key, const struct store_located *found,
                                  size_t sealed_bytes) {
     AUTO(buf_done) struct buf plain;
     buf_init_wiping(&plain, sealed_bytes);
@@ -121,7 +122,7 @@ static struct result read_cached(struct store_reader *r, const char *key, const 
     if (answer != CACHE_HIT) {
         buf_clear(&plain);
         put_u32(&plain, 0);
-        TRY(record_from_store(r, fd, &plain));
+        TRY(record_from_store(r, found, &plain));
         uint32_t n = (uint32_t)(plain.len - RECORD_PREFIX_BYTES);
         for (int i = 0; i < RECORD_PREFIX_BYTES; i++)
             plain.data[i] = (uint8_t)(n >> (24 - 8 * i));
@@ -131,29 +132,72 @@ static struct result read_cached(struct store_reader *r, const char *key, const 
                            found);
 }
 
-static struct result read_record(struct store_reader *r, const char *key, const struct store_located *found, int fd) {
+/* *ret: the length of the record's file, or more; 0 when it is too long for the cache. */
+static struct result cached_bytes(const struct store_reader *r, const struct store_located *found, size_t *ret) {
+    *ret = 0;
+    if (!r->store->cache) return OK;
+    if (r->store->remote) {
+        /* Not known before it is read. Only those of objects in many parts are longer. */
+        enum { PARTS_MAX = 100 };
+        if (found->summary.etag.parts <= PARTS_MAX) *ret = RECORD_CACHED_MAX_BYTES;
+        return OK;
+    }
     struct stat st;
-    if (fstat(fd, &st) != 0) return err_from_errno(errno, "reading a record");
-    if (r->store->cache && st.st_size >= SEALED_HEADER_MIN_BYTES && st.st_size <= RECORD_CACHED_MAX_BYTES)
-        return read_cached(r, key, found, fd, (size_t)st.st_size);
+    if (fstat(found->fd, &st) != 0) return err_from_errno(errno, "reading a record");
+    if (st.st_size >= SEALED_HEADER_MIN_BYTES && st.st_size <= RECORD_CACHED_MAX_BYTES) *ret = (size_t)st.st_size;
+    return OK;
+}
+
+static struct result read_record(struct store_reader *r, const char *key, const struct store_located *found) {
+    size_t bytes;
+    TRY(cached_bytes(r, found, &bytes));
+    if (bytes > 0) {
+        struct result cached = read_cached(r, key, found, bytes);
+        if (cached.code != ERR_TOO_LARGE) return cached;
+    }
     AUTO(buf_done) struct buf plain;
     buf_init_wiping(&plain, RECORD_MAX_BYTES + LEASE_CHUNK_BYTES);
-    TRY(record_from_store(r, fd, &plain));
+    TRY(record_from_store(r, found, &plain));
     return parse_and_match(r, buf_slice(&plain), key, found);
 }
 
-struct result store_reader_new(struct store *s, const char *key, struct store_reader **ret) {
-    struct store_located found;
+static void located_done(struct store_located *found) {
+    fd_close(&found->fd);
+    mem_free(found->path);
+}
+
+/* *ret_gone: in S3 the record had disappeared before it was read; look again. */
+static struct result reader_new(struct store *s, const char *key, uint8_t *last_tag, bool *ret_gone,
+                                struct store_reader **ret) {
+    AUTO(located_done) struct store_located found = {.fd = -1};
     TRY(store_locate(s, key, &found));
-    FD_AUTO(fd) = found.fd;
     AUTO(store_reader_free_auto) struct store_reader *r = mem_alloc(sizeof *r);
     record_init(&r->record);
     r->store = s;
     r->pinned = true;
     mem_copy(r->tag, found.tag, sizeof r->tag);
-    TRY(read_record(r, key, &found, fd));
+    struct result read = read_record(r, key, &found);
+    *ret_gone = s->remote && read.code == ERR_NOT_FOUND;
+    if (*ret_gone) {
+        /* Replaced meanwhile, then there is another one; else memory and S3 differ. */
+        if (mem_order(last_tag, found.tag, sizeof found.tag) == 0) remote_doubt(s, key);
+        mem_copy(last_tag, found.tag, sizeof found.tag);
+    }
+    TRY(read);
     *ret = TAKE(r);
     return OK;
+}
+
+struct result store_reader_new(struct store *s, const char *key, struct store_reader **ret) {
+    enum { ATTEMPTS_MAX = 20 };
+    uint8_t last_tag[NAME_TAG_BYTES] = {0};
+    struct result r = OK;
+    for (int i = 0; i < ATTEMPTS_MAX; i++) {
+        bool gone = false;
+        r = reader_new(s, key, last_tag, &gone, ret);
+        if (!gone) return r;
+    }
+    return r;
 }
 
 struct result store_head(struct store *s, const char *key, struct store_info *ret) {
@@ -191,19 +235,29 @@ struct result store_reader_part(const struct store_reader *r, unsigned number, u
     FAIL(ERR_NOT_FOUND, "the object has no part %u", number);
 }
 
-static struct result open_body(struct store_reader *r) {
+static struct result open_file(struct store_reader *r, struct slice context, struct sealed_reader **ret) {
     struct store *s = r->store;
-    size_t segment = r->segment;
     char path[STORE_PATH_BYTES];
-    bodies_path(r->tag, segment, path);
+    bodies_path(r->tag, r->segment, path);
     FD_AUTO(fd) = openat(s->bodies_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) return err_make(ERR_CORRUPT, "a body of the object is missing");
     if (fd < 0) return err_from_errno(errno, "opening a body");
+    TRY(sealed_reader_new_file(s->lease, context, fd, r->record.segments[r->segment].size, ret));
+    fd = -1; /* the reader's now */
+    return OK;
+}
+
+/* `first`: the chunk that is wanted of it. */
+static struct result open_body(struct store_reader *r, uint64_t first) {
+    struct store *s = r->store;
+    size_t segment = r->segment;
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
     TRY(bodies_context(s, r->record.segments[segment].body_id, &context));
-    struct sealed_reader *body;
-    TRY(sealed_reader_new(s->lease, buf_slice(&context), fd, r->record.segments[segment].size, &body));
-    fd = -1; /* the reader's now */
+    struct sealed_reader *body = NULL;
+    if (s->remote)
+        TRY(remote_body_open(s, &r->record.segments[segment], buf_slice(&context), first, &body));
+    else
+        TRY(open_file(r, buf_slice(&context), &body));
     sealed_reader_free(r->body);
     r->body = body;
     r->body_segment = segment;
@@ -232,7 +286,7 @@ static struct result open_chunk(struct store_reader *r, uint64_t index, uint8_t 
     if (cache && !r->scratch) r->scratch = mem_alloc(CACHE_SCRATCH_BYTES);
     enum cache_answer answer = cache_get(cache, &key, r->scratch, out, LEASE_CHUNK_BYTES, ret_len);
     if (answer == CACHE_HIT && *ret_len == (rest < LEASE_CHUNK_BYTES ? rest : LEASE_CHUNK_BYTES)) return OK;
-    if (!r->body || r->body_segment != r->segment) TRY(open_body(r));
+    if (!r->body || r->body_segment != r->segment) TRY(open_body(r, index));
     TRY(sealed_reader_chunk(r->body, index, out, ret_len));
     if (answer == CACHE_WANTED) cache_put(cache, &key, slice_make(out, *ret_len), r->scratch);
     return OK;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "store/store_priv.h"
+#include "store/remote.h"
 
 enum { CACHE_ENTRIES_DEFAULT = 200000, BUCKET_MAX_BYTES = 255 };
 
@@ -55,13 +55,17 @@ static struct result write_file(struct store *s, const char *name, struct slice 
     return OK;
 }
 
-struct result store_write_record(struct store *s, const struct record *record, struct slice context,
-                                 char ret_name[static STORE_PATH_BYTES]) {
+struct result store_seal_record(struct store *s, const struct record *record, struct slice context, struct buf *out) {
     AUTO(buf_done) struct buf plain;
     buf_init_wiping(&plain, RECORD_MAX_BYTES);
     TRY(record_write(record, &plain));
+    return sealed_seal(s->lease, remote_version(s), context, buf_slice(&plain), out);
+}
+
+struct result store_write_record(struct store *s, const struct record *record, struct slice context,
+                                 char ret_name[static STORE_PATH_BYTES]) {
     BUF_AUTO(sealed, RECORD_MAX_BYTES + RECORD_MAX_BYTES / 1024);
-    TRY(sealed_seal(s->lease, context, buf_slice(&plain), &sealed));
+    TRY(store_seal_record(s, record, context, &sealed));
     char name[STORE_PATH_BYTES];
     store_temporary_name(s, name);
     struct result r = write_file(s, name, buf_slice(&sealed));
@@ -113,15 +117,22 @@ static struct result open_folder(int dir_fd, const char *name, int *ret) {
     return OK;
 }
 
-static struct result open_folders(struct store *s, const char *dir) {
-    FD_AUTO(fd) = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return err_from_errno(errno, "opening the store's folder %s", dir);
+static struct result take_lock(struct store *s, int fd, const char *dir) {
     s->lock_fd = openat(fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (s->lock_fd < 0) return err_from_errno(errno, "opening %s/lock", dir);
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         CHECK(errno != EWOULDBLOCK, ERR_BUSY, "another process has the store %s open", dir);
         return err_from_errno(errno, "locking %s/lock", dir);
     }
+    return OK;
+}
+
+/* All of the store's folders, or only the lock of one that is in S3. */
+static struct result open_folders(struct store *s, const char *dir) {
+    FD_AUTO(fd) = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return err_from_errno(errno, "opening the store's folder %s", dir);
+    TRY(take_lock(s, fd, dir));
+    if (s->remote) return OK;
     TRY(open_folder(fd, "names", &s->names_fd));
     TRY(open_folder(fd, "bodies", &s->bodies_fd));
     TRY(open_folder(fd, "uploads", &s->uploads_fd));
@@ -137,6 +148,7 @@ static void level_bodies_remove(void *arg, const uint8_t tag[static NAME_TAG_BYT
 
 struct store *store_close(struct store *s) {
     if (!s) return NULL;
+    remote_stop(s);
     uploads_forget(s);
     level_cache_done(&s->levels);
     names_done(&s->names);
@@ -147,6 +159,7 @@ struct store *store_close(struct store *s) {
     fd_close(&s->lock_fd);
     pthread_mutex_destroy(&s->lock);
     store_syncs_done(&s->syncs);
+    s->remote = remote_free(s->remote);
     mem_free(s->bucket);
     mem_free(s);
     return NULL;
@@ -166,12 +179,18 @@ struct result store_open(const struct store_options *options, struct store **ret
     store_syncs_init(&s->syncs);
     s->lease = options->lease;
     s->bucket = str_dup(options->bucket);
-    TRY(open_folders(s, options->dir));
+    if (options->s3) TRY(remote_new(options->s3, &s->remote));
+    if (options->dir || !options->s3) TRY(open_folders(s, options->dir));
     TRY(names_init(s->lease, s->bucket, &s->names));
     level_cache_init(&s->levels, s->names_fd, &s->names,
                      options->cache_entries ? options->cache_entries : CACHE_ENTRIES_DEFAULT);
     s->levels.remove_bodies = level_bodies_remove;
     s->levels.arg = s;
+    if (s->remote) {
+        TRY(remote_start(s));
+        *ret = TAKE(s);
+        return OK;
+    }
     TRY(store_sweep(s));
     TRY(uploads_load(s));
     *ret = TAKE(s);

@@ -1,4 +1,5 @@
-/* A bucket of sealed objects in a local directory: what docs/format.md describes, for one organization and region.
+/* A bucket of sealed objects in a local directory or in S3: what docs/format.md describes, for one organization and
+ * region.
  *
  * The store sees plaintext only in bounded memory; no file, file name or error detail of it ever holds a plaintext
  * byte or name. Success of a write means durable: data, names and folders are synced before it returns. A failure (no
@@ -33,15 +34,32 @@ enum {
 
 struct store;
 
+struct s3_store_client;
+struct s3_failure;
+
+/* An organization's objects in S3. */
+struct store_s3 {
+    struct s3_store_client *client; /* outlives the store; asks for encryption, if it is to */
+    const char *prefix;             /* of all keys: "" or ending with '/'; of this organization alone */
+    bool in_clear;                  /* S3 encrypts alone: files are only authenticated (format version 2) */
+    /* Called when S3 tells that KMS refuses the organization's key (the call then fails with NO_LEASE), by any thread,
+     * without locks; NULL: nobody is told. */
+    void (*key_refused)(void *arg, const struct s3_failure *why);
+    void *arg;
+};
+
 struct store_options {
-    const char *dir;      /* exists already; names/, bodies/, uploads/, tmp/ and a lock file are made in it */
-    const char *bucket;   /* bound into every file: the folder can't be served as another bucket */
-    struct lease *lease;  /* must work already, and outlive the store */
-    size_t cache_entries; /* object entries kept in memory; 0: 200,000 (about 25 MB) */
+    const char *dir; /* exists already; names/, bodies/, uploads/, tmp/ and a lock file are made in it; with s3 only the
+                      * lock file, and NULL makes none */
+    const struct store_s3 *s3; /* NULL: all of it is in dir */
+    const char *bucket;        /* bound into every file: the folder can't be served as another bucket */
+    struct lease *lease;       /* must work already, and outlive the store */
+    size_t cache_entries;      /* object entries kept in memory; 0: 200,000 (about 25 MB) */
 };
 
 /* Opens and sweeps: temporary files, bodies no record names, overwritten versions, empty folders, uploads older than
- * STORE_UPLOAD_LIFE_DAYS. BUSY when another process has it open. */
+ * STORE_UPLOAD_LIFE_DAYS. BUSY when another process has it open. In S3 the sweep runs beside the work, and touches only
+ * what is older than an hour. */
 struct result store_open(const struct store_options *options, struct store **ret);
 /* Writers and readers must be gone. Accepts NULL, returns NULL. */
 struct store *store_close(struct store *s);

@@ -22,10 +22,12 @@ struct store_pin {
     uint8_t tag[NAME_TAG_BYTES];
     unsigned readers;
     bool doomed;
+    struct remote_bodies *bodies; /* in S3: which those are, once they are doomed */
     struct store_pin *next;
 };
 
 struct upload; /* upload.c */
+struct remote; /* remote.h */
 
 /* sync.c: syncs of folders that run or wait. */
 struct sync_folder;
@@ -46,6 +48,7 @@ struct store {
     struct lease *lease;
     char *bucket;
     struct names names;
+    struct remote *remote; /* in S3; NULL: in the folders below */
     int lock_fd, names_fd, bodies_fd, uploads_fd, tmp_fd;
     struct cache *cache; /* borrowed; NULL: none */
     store_guard_fn *guard;
@@ -87,6 +90,8 @@ struct result store_write_record(struct store *s, const struct record *record, s
                                  char ret_name[static STORE_PATH_BYTES]);
 /* Reads and opens a record from an open file: only its bytes, appended to out, which should be wiping; or parsed. */
 struct result store_open_record(struct store *s, int fd, struct slice context, struct buf *out);
+/* Seals a record, as it stands in a file. */
+struct result store_seal_record(struct store *s, const struct record *record, struct slice context, struct buf *out);
 struct result store_read_record(struct store *s, int fd, struct slice context, struct record *ret);
 
 /* ---- bodies.c ---- */
@@ -102,6 +107,7 @@ struct bodies_source {
     void (*locate)(const void *arg, size_t index, int *ret_fd, char ret[static STORE_PATH_BYTES]);
     const void *arg;
     size_t count;
+    const uint8_t *shared_from; /* the tag of the object that has them now and keeps them; NULL: they are new */
 };
 /* Gives every body a second name, belonging to `tag`, and syncs the folder. Nothing is left after a failure. */
 struct result bodies_place(struct store *s, const uint8_t tag[static NAME_TAG_BYTES],
@@ -111,6 +117,7 @@ struct result bodies_link(int from_fd, const char *from, int to_fd, const char *
 /* With the lock held. */
 void bodies_remove(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]);
 void bodies_pin(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]);
+struct store_pin **bodies_find_pin(struct store *s, const uint8_t *tag); /* *: NULL if there is none */
 void bodies_unpin(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]);
 
 /* ---- commit.c ---- */
@@ -118,10 +125,25 @@ void bodies_unpin(struct store *s, const uint8_t tag[static NAME_TAG_BYTES]);
 /* An object that was found: its record is open and its bodies are pinned (bodies_unpin). */
 struct store_located {
     int fd;
+    char *path; /* in S3, instead of fd; the caller frees it */
     struct name_summary summary;
     uint8_t tag[NAME_TAG_BYTES];
 };
 struct result store_locate(struct store *s, const char *key, struct store_located *ret);
+/* Where an object is. */
+struct spot {
+    struct slice prefix, last;       /* of the key */
+    struct name_place place;         /* the folder of the file itself, '+' folders included */
+    char name[NAME_FILE_BYTES];      /* sealed, without summary */
+    uint8_t chain[NAME_CHAIN_BYTES]; /* of the name */
+};
+struct result spot_init(struct store *s, const char *key, struct spot *spot);
+void spot_done(struct spot *spot);
+struct result spot_file(struct store *s, const struct spot *spot, const struct name_summary *summary,
+                        char ret_file[static NAME_FILE_BYTES], uint8_t ret_tag[static NAME_TAG_BYTES]);
+struct result store_condition_check(const struct store_condition *condition, const struct level_entry *e);
+/* Folders came to be on the way to a level: its ancestors in memory learn of it. */
+void levels_appeared(struct store *s, struct slice prefix);
 /* Makes the record's object visible under its key. Sets sequence and time. */
 struct result store_publish(struct store *s, struct record *record, const struct bodies_source *bodies,
                             const struct store_condition *condition, uint64_t token, struct store_written *ret);

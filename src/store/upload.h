@@ -26,6 +26,8 @@ struct upload {
     char *key;
     int64_t begun_ms;
     bool is_closing;           /* being completed: no more parts */
+    bool maybe_completed;      /* in S3: an object may have its parts' bodies already */
+    unsigned busy;             /* in S3: parts whose records are being written */
     struct upload_part *parts; /* by number */
     size_t part_count, part_capacity;
     struct upload *next;

@@ -8,6 +8,7 @@
 struct store_writer *store_writer_free(struct store_writer *w) {
     if (!w) return NULL;
     sealed_writer_free(w->sealer);
+    if (w->remote) remote_body_free(w->remote, w->published);
     fd_close(&w->fd);
     if (w->temporary[0]) unlinkat(w->store->tmp_fd, w->temporary, 0);
     buf_done(&w->waiting);
@@ -26,23 +27,32 @@ struct result store_writer_new(struct store *s, struct store_writer **ret) {
     return OK;
 }
 
+static struct result spill_to_file(struct store_writer *w, struct slice context) {
+    struct store *s = w->store;
+    char name[STORE_PATH_BYTES];
+    store_temporary_name(s, name);
+    w->fd = openat(s->tmp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (w->fd < 0) return err_from_errno(errno, "creating a body");
+    mem_copy(w->temporary, name, sizeof name);
+    return sealed_writer_new_file(s->lease, context, w->fd, &w->sealer);
+}
+
 /* The content outgrew what a record may hold, or is a part's: it goes to a body. */
 static struct result spill(struct store_writer *w) {
     struct store *s = w->store;
     TRY(random_bytes(w->body_id, sizeof w->body_id));
     BUF_AUTO(context, STORE_CONTEXT_MAX_BYTES);
     TRY(bodies_context(s, w->body_id, &context));
-    char name[STORE_PATH_BYTES];
-    store_temporary_name(s, name);
-    w->fd = openat(s->tmp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (w->fd < 0) return err_from_errno(errno, "creating a body");
-    mem_copy(w->temporary, name, sizeof name);
-    TRY(sealed_writer_new(s->lease, buf_slice(&context), w->fd, &w->sealer));
+    if (s->remote) {
+        TRY(remote_body_new(s, w->body_id, &w->remote));
+        const struct sealed_sink sink = {remote_body_write, w->remote};
+        TRY(sealed_writer_new(s->lease, remote_version(s), buf_slice(&context), &sink, &w->sealer));
+    } else
+        TRY(spill_to_file(w, buf_slice(&context)));
     TRY(sealed_writer_append(w->sealer, buf_slice(&w->waiting)));
     buf_clear(&w->waiting);
     return OK;
 }
-
 static struct result append(struct store_writer *w, struct slice piece) {
     TRY(lease_check(w->store->lease));
     CHECK(piece.len <= SEALED_PLAIN_MAX_BYTES - w->size, ERR_TOO_LARGE, "an object of more than 2^48 bytes");
@@ -66,6 +76,7 @@ struct result writer_finish_body(struct store_writer *w) {
     if (!w->sealer && w->size > 0) TRY(spill(w));
     if (!w->sealer) return OK;
     TRY(sealed_writer_finish(w->sealer));
+    if (w->remote) return remote_body_finish(w->remote);
     if (fsync(w->fd) != 0) return err_from_errno(errno, "syncing a body");
     return OK;
 }
@@ -109,8 +120,10 @@ struct result store_writer_commit(struct store_writer *w, const struct store_com
     else
         buf_append_slice(&record.content, buf_slice(&w->waiting));
     writer_add_segment(w, &record);
-    struct bodies_source source = {locate_temporary, w, record.segment_count};
-    return store_publish(w->store, &record, &source, &commit->condition, commit->token, ret);
+    struct bodies_source source = {locate_temporary, w, record.segment_count, NULL};
+    TRY(store_publish(w->store, &record, &source, &commit->condition, commit->token, ret));
+    w->published = true;
+    return OK;
 }
 
 /* ---- Copy ---- */
@@ -122,7 +135,7 @@ static void locate_source(const void *arg, size_t index, int *ret_fd, char ret[s
 }
 
 struct bodies_source writer_copied_source(const struct writer_copied *from, size_t count) {
-    return (struct bodies_source){locate_source, from, count};
+    return (struct bodies_source){locate_source, from, count, store_reader_tag(from->reader)};
 }
 
 struct result store_copy(struct store *s, const struct store_copy *copy, const struct store_commit *commit,

@@ -2,7 +2,7 @@
 #ifndef LOCKSET_STORE_WRITER_H
 #define LOCKSET_STORE_WRITER_H
 
-#include "store/store_priv.h"
+#include "store/remote.h"
 
 struct store_writer {
     struct store *store;
@@ -13,6 +13,8 @@ struct store_writer {
     int fd;
     char temporary[STORE_PATH_BYTES];
     uint8_t body_id[RECORD_BODY_ID_BYTES];
+    struct remote_body *remote; /* in S3, instead of fd and temporary */
+    bool published;
     /* Of a part's writer: */
     char *key; /* NULL: an object's */
     char upload_id[STORE_UPLOAD_ID_BYTES];

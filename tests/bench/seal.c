@@ -71,7 +71,7 @@ static void open_chunks(void) {
 
 static void write_to(int fd) {
     struct sealed_writer *w;
-    must(sealed_writer_new(lease, slice_str("bench"), fd, &w));
+    must(sealed_writer_new_file(lease, slice_str("bench"), fd, &w));
     for (size_t at = 0; at < OBJECT_BYTES; at += PIECE_BYTES)
         must(sealed_writer_append(w, slice_make(object + at, PIECE_BYTES)));
     must(sealed_writer_finish(w));
@@ -91,7 +91,7 @@ static void read_object(void) {
         write_to(kept);
     }
     struct sealed_reader *r;
-    must(sealed_reader_new(lease, slice_str("bench"), dup(kept), OBJECT_BYTES, &r));
+    must(sealed_reader_new_file(lease, slice_str("bench"), dup(kept), OBJECT_BYTES, &r));
     for (uint64_t i = 0; i < OBJECT_BYTES / LEASE_CHUNK_BYTES; i++) {
         size_t len;
         must(sealed_reader_chunk(r, i, chunk, &len));

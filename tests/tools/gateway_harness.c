@@ -2,6 +2,9 @@
  *
  *     gateway-harness --store DIR [--listen 127.0.0.1:0] --access-key A --secret-key S [--lease-ms N] [--bucket B]
  *         [--cache DIR --cache-bytes N --cache-epoch-ms N]
+ *         [--s3 ENDPOINT --s3-bucket B --s3-prefix P --s3-mode sealed|sse-kms|sealed+sse-kms]
+ *
+ * With --s3 the objects are there, below PREFIX (credentials: the standard chain); DIR has the lock only.
  *
  * Prints "ready: http://127.0.0.1:PORT", then obeys lines on stdin and answers each with one line:
  *
@@ -9,6 +12,7 @@
  *     end          ends the lease, as the keyring's END does  -> ended
  *     epoch A S    the next epoch, with new credentials       -> ready: http://127.0.0.1:PORT (a new port)
  *     cache        what the cache has done so far             -> hits=N misses=N ... (cache_counts)
+ *     refusals     how often S3 said that the key is refused  -> refusals=N
  *     stop         stops serving, closes the store, exits 0   -> stopped
  *
  * End of file on stdin means no more orders; it then serves until it is killed. */
@@ -18,6 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "aws/s3_store_client.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/http_server.h"
@@ -29,6 +34,11 @@
 
 struct harness {
     const char *store_dir, *host, *bucket, *cache_dir;
+    const char *s3_endpoint, *s3_bucket, *s3_prefix, *s3_mode; /* s3_endpoint NULL: in the folder */
+    struct http_pool *pool;
+    struct credentials_provider *s3_credentials;
+    struct s3_store_client *s3;
+    _Atomic unsigned refusals;
     unsigned port;
     int64_t lease_ms, cache_bytes, cache_epoch_ms;
     struct gateway_credentials credentials;
@@ -72,6 +82,14 @@ static void parse(struct harness *h, int argc, char **argv) {
             h->lease_ms = strtoll(value, NULL, 10);
         else if (strcmp(name, "--bucket") == 0)
             h->bucket = value;
+        else if (strcmp(name, "--s3") == 0)
+            h->s3_endpoint = value;
+        else if (strcmp(name, "--s3-bucket") == 0)
+            h->s3_bucket = value;
+        else if (strcmp(name, "--s3-prefix") == 0)
+            h->s3_prefix = value;
+        else if (strcmp(name, "--s3-mode") == 0)
+            h->s3_mode = value;
         else if (strcmp(name, "--cache") == 0)
             h->cache_dir = value;
         else if (strcmp(name, "--cache-bytes") == 0)
@@ -94,6 +112,37 @@ static void arm(struct harness *h, int64_t ms) {
     lease_arm(h->lease, clock_boottime_ns() + ms * NS_PER_MS);
 }
 
+static void key_refused(void *arg, const struct s3_failure *why) {
+    struct harness *h = arg;
+    h->refusals++;
+}
+
+static struct result open_s3(struct harness *h, struct store_s3 *ret) {
+    http_client_start();
+    TRY(http_pool_new(&h->pool));
+    const struct credentials_provider_options chain = {.pool = h->pool, .region = "us-west-2"};
+    TRY(credentials_provider_new(&chain, &h->s3_credentials));
+    bool by_kms = strcmp(h->s3_mode, "sealed") != 0;
+    const struct s3_store_client_options client = {.pool = h->pool,
+                                                   .credentials = h->s3_credentials,
+                                                   .endpoint = h->s3_endpoint,
+                                                   .region = "us-west-2",
+                                                   .bucket = h->s3_bucket,
+                                                   .path_style = true,
+                                                   .key_arn = by_kms ? KEY_ARN : NULL,
+                                                   .context_org = by_kms ? "o00000000000000000001" : NULL,
+                                                   .context_region = by_kms ? "us-west-2" : NULL,
+                                                   .bucket_key = strcmp(h->s3_mode, "sealed+sse-kms") == 0,
+                                                   .total_timeout_ms = 10000};
+    TRY(s3_store_client_new(&client, &h->s3));
+    *ret = (struct store_s3){.client = h->s3,
+                             .prefix = h->s3_prefix,
+                             .in_clear = strcmp(h->s3_mode, "sse-kms") == 0,
+                             .key_refused = key_refused,
+                             .arg = h};
+    return OK;
+}
+
 static struct result open_all(struct harness *h) {
     uint8_t id[LEASE_BRANCH_ID_BYTES], branch[KEY_BYTES], names[KEY_BYTES];
     memset(id, 0x22, sizeof id);
@@ -105,7 +154,10 @@ static struct result open_all(struct harness *h) {
     TRY(lease_set_active(h->lease, id));
     arm(h, h->lease_ms);
     TRY(file_make_dirs(h->store_dir));
-    const struct store_options store = {.dir = h->store_dir, .bucket = h->bucket, .lease = h->lease};
+    struct store_s3 s3;
+    if (h->s3_endpoint) TRY(open_s3(h, &s3));
+    const struct store_options store = {
+        .dir = h->store_dir, .s3 = h->s3_endpoint ? &s3 : NULL, .bucket = h->bucket, .lease = h->lease};
     TRY(store_open(&store, &h->store));
     if (h->cache_dir != NULL) {
         const struct cache_options cache = {.dir = h->cache_dir,
@@ -152,6 +204,8 @@ static struct result obey(struct harness *h, char *line) {
         printf("armed\n");
     } else if (strcmp(word, "cache") == 0) {
         tell_cache(h);
+    } else if (strcmp(word, "refusals") == 0) {
+        printf("refusals=%u\n", h->refusals);
     } else if (strcmp(word, "end") == 0) {
         lease_end(h->lease);
         printf("ended\n");
@@ -163,6 +217,9 @@ static struct result obey(struct harness *h, char *line) {
     } else if (strcmp(word, "stop") == 0) {
         gateway_free(h->gateway);
         store_close(h->store);
+        s3_store_client_free(h->s3);
+        credentials_provider_free(h->s3_credentials);
+        http_pool_free(h->pool);
         cache_close(h->cache);
         lease_free(h->lease);
         printf("stopped\n");
@@ -183,6 +240,8 @@ int main(int argc, char **argv) {
     struct harness h = {.host = "127.0.0.1",
                         .lease_ms = year_ms,
                         .bucket = "lockset",
+                        .s3_mode = "sealed",
+                        .s3_prefix = "",
                         .cache_bytes = 64 << 20,
                         .cache_epoch_ms = 120000};
     signal(SIGPIPE, SIG_IGN);

@@ -3,7 +3,7 @@
 
     read_sealed.py FOLDER --region us-west-2 [--profile P] [--endpoint-url URL] [--bucket B | --s3] [--list | --to FOLDER]
 
-FOLDER is STORE/ORG. --list prints size, ETag and key of every object; --to writes each one's content to a file named by its key,
+FOLDER is STORE/ORG, or a copy of what a bucket holds below the prefix of the organization. --list prints size, ETag and key of every object; --to writes each one's content to a file named by its key,
 percent-encoded (a long one shortened, with a hash). Without either, everything is opened and verified. Exit code 0: all of it
 verified."""
 import argparse
@@ -58,8 +58,7 @@ class Object:
         record = self.record()
         if not record.segments:
             return record.content
-        return b"".join(self.store.body(self.store.folder / sealed.body_path(self.tag, i), *segment)
-                        for i, segment in enumerate(record.segments))
+        return b"".join(self.store.body(sealed.body_path(self.tag, i), *segment) for i, segment in enumerate(record.segments))
 
 
 class Store:
@@ -67,6 +66,9 @@ class Store:
         self.folder, self.keys = pathlib.Path(folder), keys
 
     def body(self, path, body_id, size):
+        path = self.folder / path
+        if not path.exists():
+            path = self.folder / sealed.s3_body_path(body_id)
         require(path.exists(), f"a body is missing: {path}")
         return self.keys.open(self.keys.file_context("body", body_id), path.read_bytes(), size)
 
@@ -77,7 +79,7 @@ class Store:
         return dict(sorted(found.items()))
 
     def _walk(self, folder, chain, prefix, found):
-        for path in folder.iterdir():
+        for path in folder.iterdir() if folder.is_dir() else ():
             kind, component, inner, summary, tag = self.keys.open_name(chain, path.name)
             key = prefix + component
             require(path.is_dir() == (kind != b"O"), f"not what its name says: {path}")
@@ -88,7 +90,7 @@ class Store:
 
     def uploads(self):
         """(id, key, fields, {number: content}) of each upload under way."""
-        for folder in sorted((self.folder / "uploads").iterdir()):
+        for folder in sorted((self.folder / "uploads").glob("*")):
             if not (folder / "upload").exists():
                 continue
             upload_id = bytes.fromhex(folder.name)
@@ -105,7 +107,7 @@ class Store:
                 if number not in newest or newest[number][0].summary.sequence < record.summary.sequence:
                     newest[number] = record, attempt
             yield folder.name, begun.key, begun.fields, {
-                number: b"".join(self.body(folder / f"b{attempt}.{i}", *s) for i, s in enumerate(record.segments))
+                number: b"".join(self.body(f"uploads/{folder.name}/b{attempt}.{i}", *s) for i, s in enumerate(record.segments))
                 for number, (record, attempt) in sorted(newest.items())}
 
 

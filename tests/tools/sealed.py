@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-MAGIC, VERSION = b"LOCKSEAL", 1
+MAGIC, SEALED, IN_CLEAR = b"LOCKSEAL", 1, 2  # the two format versions
 CHUNK, TAG, PIECE, INLINE = 65536, 16, 112, 65536
 ROOT_CHAIN = bytes(16)
 OBJECT, UPLOAD, PART = 1, 2, 3
@@ -80,14 +80,14 @@ class Keys:
 
         return at
 
-    def seal(self, context, plain, branch, salt):
-        header = MAGIC + u16(VERSION) + text16(self.arn.encode()) + branch + salt
+    def seal(self, context, plain, branch, salt, version=SEALED):
+        header = MAGIC + u16(version) + text16(self.arn.encode()) + branch + salt
         at = self._chunks(header, branch, salt, context)
         pieces = [plain[i:i + CHUNK] for i in range(0, len(plain), CHUNK)] or [b""]
         out = [header]
         for index, piece in enumerate(pieces):
             aes, nonce, aad = at(index, index + 1 == len(pieces))
-            out.append(aes.encrypt(nonce, piece, aad))
+            out.append(aes.encrypt(nonce, piece, aad) if version == SEALED else piece + aes.encrypt(nonce, b"", aad + piece))
         return b"".join(out)
 
     def open(self, context, sealed, size=None):
@@ -103,7 +103,12 @@ class Keys:
             require(len(piece) > TAG or (len(piece) == TAG and index == 0), "a file ends early")
             aes, nonce, aad = at(index, final)
             try:
-                out.append(aes.decrypt(nonce, bytes(piece), aad))
+                if header[9] == SEALED:
+                    out.append(aes.decrypt(nonce, bytes(piece), aad))
+                else:
+                    text, tag = bytes(piece[:-TAG]), bytes(piece[-TAG:])
+                    aes.decrypt(nonce, tag, aad + text)
+                    out.append(text)
             except InvalidTag as error:
                 raise Refused(f"chunk {index} does not verify") from error
             index += 1
@@ -171,7 +176,7 @@ def parse_header(sealed):
     require(sealed[:8] == MAGIC, "no sealed file")
     require(len(sealed) >= 12, "a header ends early")
     version, arn_length = struct.unpack(">HH", sealed[8:12])
-    require(version == VERSION, f"format version {version}")
+    require(version in (SEALED, IN_CLEAR), f"format version {version}")
     end = 12 + arn_length
     require(1 <= arn_length <= 2048 and len(sealed) >= end + 48, "a header ends early")
     return bytes(sealed[:end + 48]), bytes(sealed[end:end + 16]), bytes(sealed[end + 16:end + 48])
@@ -259,3 +264,7 @@ class Record:
 
 def body_path(tag, index):
     return f"bodies/{tag.hex()[:2]}/{tag.hex()}.{index}"
+
+
+def s3_body_path(body_id):
+    return f"bodies/{body_id.hex()[:2]}/{body_id.hex()}"

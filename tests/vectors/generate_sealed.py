@@ -10,7 +10,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tools"))
 
-from sealed import OBJECT, PART, UPLOAD, Keys, Record, Summary, u64  # noqa: E402
+from sealed import IN_CLEAR, OBJECT, PART, SEALED, UPLOAD, Keys, Record, Summary, u64  # noqa: E402
 
 ARN = "arn:aws:kms:us-west-2:111122223333:key/mrk-00000000000000000000000000000001"
 BRANCH, OLD_BRANCH = bytes.fromhex("b0" * 16), bytes.fromhex("a0" * 16)
@@ -31,14 +31,14 @@ def content(length, seed):
 
 # ---- Sealed files ----
 
-def one_file(name, label, id_bytes, length, seed, branch=BRANCH, arn=ARN):
+def one_file(name, label, id_bytes, length, seed, branch=BRANCH, arn=ARN, version=SEALED):
     identity, salt = known(name + " id", id_bytes), known(name + " salt", 32)
     context = KEYS.file_context(label, identity)
     KEYS.arn = arn
-    data = KEYS.seal(context, content(length, seed), branch, salt)
+    data = KEYS.seal(context, content(length, seed), branch, salt, version)
     KEYS.arn = ARN
     (OUT / f"{name}.sealed").write_bytes(data)
-    return {"file": f"{name}.sealed", "arn": arn, "label": label, "id": identity.hex(), "context": context.hex(),
+    return {"file": f"{name}.sealed", "version": version, "arn": arn, "label": label, "id": identity.hex(), "context": context.hex(),
             "branch": branch.hex(), "salt": salt.hex(), "length": length, "seed": seed,
             "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -57,6 +57,9 @@ def files():
         one_file("chunk-plus-1", "body", 16, 65537, 8),
         one_file("two-chunks", "body", 16, 131072, 9),
         one_file("several-chunks", "body", 16, 3 * 65536 + 100, 10),
+        one_file("clear-empty", "body", 16, 0, 11, version=IN_CLEAR),
+        one_file("clear-text", "object", 16, 300, 12, version=IN_CLEAR),
+        one_file("clear-two-chunks", "body", 16, 65536 + 200, 13, version=IN_CLEAR),
     ]
 
 
@@ -80,6 +83,14 @@ def refused():
     case("empty", "empty: tag", xor=[header + 15, 128])
     case("empty", "empty: a byte more", append="00")
     case("text", "a byte more", append="00")
+    case("text", "another version", xor=[9, 3])
+    case("clear-text", "another version", xor=[9, 3])
+    for offset, what in ((header - 1, "salt"), (header, "text"), (header + 299, "end of the text"), (header + 300, "tag")):
+        case("clear-text", "in clear: " + what, xor=[offset, 1])
+    case("clear-text", "in clear: one byte less", cut=header + 315)
+    case("clear-empty", "in clear: tag", xor=[header + 15, 128])
+    case("clear-two-chunks", "in clear: last chunk cut off", cut=header + chunk)
+    case("clear-two-chunks", "in clear: a bit of the first chunk", xor=[header + 1000, 1])
     case("text", "another label", label="body")
     case("text", "another id", id="00" * 16)
     case("text", "another file's salt", exchange=[header - 48, header - 32, 16])

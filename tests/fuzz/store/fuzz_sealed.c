@@ -20,7 +20,7 @@ static void check_reader(struct slice sealed, const struct buf *plain, bool open
     int fd = memfd_create("sealed", MFD_CLOEXEC);
     PROMISE(fd >= 0 && is_ok(file_write_all(fd, sealed, "a sealed file")));
     struct sealed_reader *r;
-    struct result made = sealed_reader_new(fuzz_lease(), context(), fd, plain->len, &r);
+    struct result made = sealed_reader_new_file(fuzz_lease(), context(), fd, plain->len, &r);
     if (is_err(made)) {
         PROMISE(!opens && made.code == ERR_CORRUPT);
         close(fd);
@@ -54,7 +54,7 @@ static void check_file(struct slice bytes) {
     if (is_err(r)) return;
     fuzz_set_salt(header.salt);
     BUF_AUTO(again, PLAIN_MAX);
-    PROMISE(is_ok(sealed_seal(fuzz_lease(), context(), buf_slice(&plain), &again)));
+    PROMISE(is_ok(sealed_seal(fuzz_lease(), header.version, context(), buf_slice(&plain), &again)));
     PROMISE(slice_equal(buf_slice(&again), bytes));
 }
 
@@ -63,7 +63,7 @@ static void check_content(struct slice content, uint32_t where) {
     static const uint8_t salt[LEASE_SALT_BYTES] = "a salt for the fuzzer";
     fuzz_set_salt(salt);
     BUF_AUTO(sealed, 2 * PLAIN_MAX);
-    PROMISE(is_ok(sealed_seal(fuzz_lease(), context(), content, &sealed)));
+    PROMISE(is_ok(sealed_seal(fuzz_lease(), SEALED_VERSION, context(), content, &sealed)));
     BUF_AUTO(plain, PLAIN_MAX);
     PROMISE(is_ok(sealed_open(fuzz_lease(), context(), buf_slice(&sealed), &plain)));
     PROMISE(slice_equal(buf_slice(&plain), content));

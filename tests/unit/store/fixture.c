@@ -3,8 +3,10 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "s3_double.h"
 
 struct lease *fixture_lease(void) {
     struct lease *l;
@@ -20,8 +22,34 @@ struct lease *fixture_lease(void) {
     return l;
 }
 
+static bool over_s3, in_clear;
+
+void fixture_choose(int argc, char **argv) {
+    over_s3 = argc > 1 && strncmp(argv[1], "--s3", 4) == 0;
+    in_clear = over_s3 && strcmp(argv[1], "--s3-clear") == 0;
+}
+
+bool fixture_is_s3(void) {
+    return over_s3;
+}
+
+struct store_s3 fixture_s3(const struct fixture *f) {
+    return (struct store_s3){.client = f->s3, .prefix = "some/prefix/o1/", .in_clear = f->in_clear};
+}
+
+size_t fixture_files(const struct fixture *f, size_t wanted) {
+    if (!f->s3) return paths_count(f->dir);
+    size_t n = 0;
+    for (int64_t end = clock_boottime_ns() + 20 * NS_PER_S; clock_boottime_ns() < end; usleep(1000)) {
+        n = 1 + s3_double_count(f->s3, "");
+        if (n == wanted) break;
+    }
+    return n;
+}
+
 static void open_store(struct fixture *f) {
-    struct store_options options = {.dir = f->dir, .bucket = "lockset", .lease = f->lease};
+    const struct store_s3 s3 = fixture_s3(f);
+    struct store_options options = {.dir = f->dir, .s3 = f->s3 ? &s3 : NULL, .bucket = "lockset", .lease = f->lease};
     ASSERT_OK(store_open(&options, &f->store));
 }
 
@@ -30,6 +58,8 @@ void fixture_init(struct fixture *f) {
     strcpy(f->dir, "/tmp/lockset-test-store-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     f->lease = fixture_lease();
+    if (over_s3) f->s3 = s3_double_new();
+    f->in_clear = in_clear;
     open_store(f);
 }
 
@@ -44,6 +74,7 @@ void fixture_reopen(struct fixture *f) {
 
 void fixture_done(struct fixture *f) {
     fixture_close(f);
+    f->s3 = s3_store_client_free(f->s3);
     f->lease = lease_free(f->lease);
     ASSERT_OK(file_remove_tree(f->dir));
 }

@@ -1,4 +1,4 @@
-/* A store in a new temporary folder, with fixed keys. */
+/* A store in a new temporary folder or in a double of S3, with fixed keys. */
 #ifndef LOCKSET_TESTS_STORE_FIXTURE_H
 #define LOCKSET_TESTS_STORE_FIXTURE_H
 
@@ -10,7 +10,17 @@ struct fixture {
     char dir[64];
     struct lease *lease;
     struct store *store;
+    struct s3_store_client *s3; /* NULL: in the folder */
+    bool in_clear;              /* format version 2 */
 };
+
+/* "--s3" or "--s3-clear" as the program's argument: every fixture is in S3. */
+void fixture_choose(int argc, char **argv);
+bool fixture_is_s3(void);
+struct store_s3 fixture_s3(const struct fixture *f); /* the options for another store on it */
+/* How many files or objects there are, the lock file among them; waits in S3 for what is being removed. */
+#define assert_files(f, wanted) assert_int_equal(fixture_files(f, wanted), wanted)
+size_t fixture_files(const struct fixture *f, size_t wanted);
 
 /* Keys 0x11..., 0x22...; branch id 0xB0...; armed for an hour. */
 struct lease *fixture_lease(void);

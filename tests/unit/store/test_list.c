@@ -181,12 +181,15 @@ static void test_many(void **state) {
         assert_int_equal(folders.len, 100 * 9 + 99);
         assert_content(f->store, "deep/42/00042", 1, 1);
         fixture_close(f);
-        struct store_options options = {.dir = f->dir, .bucket = "lockset", .lease = f->lease, .cache_entries = 50};
+        const struct store_s3 s3 = fixture_s3(f);
+        struct store_options options = {
+            .dir = f->dir, .s3 = f->s3 ? &s3 : NULL, .bucket = "lockset", .lease = f->lease, .cache_entries = 50};
         ASSERT_OK(store_open(&options, &f->store));
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    fixture_choose(argc, argv);
     if (is_err(secret_start(1 << 20, true))) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_small, setup, teardown),

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "s3_double.h"
 
 enum { MIB = 1 << 20 };
 
@@ -119,9 +120,13 @@ static void test_out_of_order(void **state) {
         fixture_reopen(f);
     }
     AUTO_FREE char *uploads = str_format("%s/uploads", f->dir);
-    assert_int_equal(paths_count(uploads), 0);
+    if (!f->s3) assert_int_equal(paths_count(uploads), 0);
     ASSERT_OK(store_delete(f->store, "big", &(struct store_condition){0}, 0, &(bool){0}));
-    assert_int_equal(paths_count(f->dir), 1);
+    if (f->s3) { /* the attempt that was replaced after the reopening is left to the sweep there */
+        s3_double_age(f->s3, 7200);
+        fixture_reopen(f);
+    }
+    assert_files(f, 1);
 }
 
 static void test_etag_is_md5_of_md5s(void **state) {
@@ -292,12 +297,13 @@ static void test_abort_and_list(void **state) {
     ASSERT_ERR(NOT_FOUND, store_upload_abort(f->store, ids[0], keys[0], 0));
     ASSERT_ERR(NOT_FOUND, store_part_commit(w, NULL, 0, &(struct store_written){0}));
     store_writer_free(w);
-    assert_int_equal(paths_count(f->dir), 1);
+    assert_files(f, 1);
 }
 
 /* Files that a crash leaves in an upload's folder. */
 static void test_leftovers(void **state) {
     struct fixture *f = *state;
+    if (f->s3) return; /* see test_remote.c */
     char id[STORE_UPLOAD_ID_BYTES];
     begin(f->store, id);
     struct store_part p;
@@ -321,7 +327,8 @@ static void test_leftovers(void **state) {
     assert_content(f->store, "big", 100, 1);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    fixture_choose(argc, argv);
     if (is_err(secret_start(1 << 20, true))) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_out_of_order, setup, teardown),

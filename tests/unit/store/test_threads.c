@@ -105,7 +105,7 @@ static void test_same_keys(void **state) {
     bool existed;
     ASSERT_OK(store_delete(s.f.store, "same/key", &(struct store_condition){0}, 0, &existed));
     ASSERT_OK(store_delete(s.f.store, "same/copy", &(struct store_condition){0}, 0, &existed));
-    assert_int_equal(paths_count(s.f.dir), 1); /* nothing is left of all the versions */
+    assert_files(&s.f, 1); /* nothing is left of all the versions */
     fixture_done(&s.f);
 }
 
@@ -172,7 +172,7 @@ static void test_parts_in_parallel(void **state) {
     ASSERT_OK(read_all(s.f.store, "big", &n));
     assert_int_equal(n, 20 * 16);
     ASSERT_OK(store_delete(s.f.store, "big", &(struct store_condition){0}, 0, &(bool){0}));
-    assert_int_equal(paths_count(s.f.dir), 1);
+    assert_files(&s.f, 1);
     fixture_done(&s.f);
 }
 
@@ -208,7 +208,8 @@ static void test_end(void **state) {
     fixture_done(&s.f);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    fixture_choose(argc, argv);
     if (is_err(secret_start(1 << 20, true))) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_keys),

@@ -23,7 +23,7 @@ static struct result read_from_file(struct lease *l, struct slice context, struc
                                     uint8_t *to) {
     int fd = temporary_file(bytes);
     struct sealed_reader *r;
-    struct result done = sealed_reader_new(l, context, fd, length, &r);
+    struct result done = sealed_reader_new_file(l, context, fd, length, &r);
     if (is_err(done)) {
         close(fd);
         return done;
@@ -69,15 +69,23 @@ static void context_of(const char *label, const char *id_hex, struct buf *contex
     mem_free(store.bucket);
 }
 
-static void assert_seals_alike(struct lease *l, struct slice context, const uint8_t *content, size_t n,
-                               struct slice wanted) {
+static struct result write_to_file(void *arg, struct slice bytes) {
+    return file_write_all(*(int *)arg, bytes, "a vector");
+}
+
+static void assert_seals_alike(struct lease *l, unsigned version, struct slice context, const uint8_t *content,
+                               size_t n, struct slice wanted) {
     BUF_AUTO(sealed, 4 << 20);
-    ASSERT_OK(sealed_seal(l, context, slice_make(content, n), &sealed));
+    ASSERT_OK(sealed_seal(l, version, context, slice_make(content, n), &sealed));
     assert_true(slice_equal(buf_slice(&sealed), wanted));
     /* In pieces, through a file. */
     int fd = temporary_file((struct slice){0});
     struct sealed_writer *w;
-    ASSERT_OK(sealed_writer_new(l, context, fd, &w));
+    const struct sealed_sink sink = {write_to_file, &fd};
+    if (version == SEALED_VERSION)
+        ASSERT_OK(sealed_writer_new_file(l, context, fd, &w));
+    else
+        ASSERT_OK(sealed_writer_new(l, version, context, &sink, &w));
     for (size_t at = 0; at < n; at += 4001)
         ASSERT_OK(sealed_writer_append(w, slice_make(content + at, n - at < 4001 ? n - at : 4001)));
     ASSERT_OK(sealed_writer_finish(w));
@@ -104,7 +112,7 @@ static void test_files(void **state) {
         AUTO_FREE uint8_t *content = vectors_content(n, get_int(j, "seed"));
         assert_opens(l, buf_slice(&context), buf_slice(&file), content, n);
         vectors_set_salt(get_str(j, "salt"));
-        assert_seals_alike(l, buf_slice(&context), content, n, buf_slice(&file));
+        assert_seals_alike(l, (unsigned)get_int(j, "version"), buf_slice(&context), content, n, buf_slice(&file));
         struct sealed_header header;
         ASSERT_OK(sealed_header_parse(buf_slice(&file), &header));
         assert_int_equal(file.len, sealed_file_bytes(header.len, n));
