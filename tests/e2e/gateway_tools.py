@@ -39,13 +39,13 @@ class Harness:
         self.lease_ms = lease_ms
         self.cache = ["--cache", str(cache), "--cache-bytes", str(cache_bytes), "--cache-epoch-ms", str(cache_epoch_ms)] if cache else []
         self.process = None
-        self.extra_environment = {}
+        self.extra_environment, self.extra_arguments = {}, []
 
     def start(self):
         command = [str(harness_program()), "--store", str(self.store), "--access-key", ACCESS, "--secret-key", SECRET]
         if self.lease_ms is not None:
             command += ["--lease-ms", str(self.lease_ms)]
-        command += self.cache
+        command += self.cache + self.extra_arguments
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
                                         env=dict(os.environ, **self.extra_environment))
         self.access, self.secret = ACCESS, SECRET
