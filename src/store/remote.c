@@ -10,6 +10,8 @@ struct result remote_new(const struct store_s3 *options, struct remote **ret) {
     struct remote *r = mem_alloc(sizeof *r);
     r->client = options->client;
     r->prefix = str_dup(options->prefix);
+    r->key_arn = str_dup(options->key_arn);
+    r->is_verified = options->key_arn == NULL;
     r->version = options->in_clear ? SEALED_VERSION_CLEAR : SEALED_VERSION;
     r->key_refused = options->key_refused;
     r->arg = options->arg;
@@ -39,6 +41,7 @@ struct remote *remote_free(struct remote *r) {
     mem_free(r->candidates);
     pthread_cond_destroy(&r->changed);
     mem_free(r->prefix);
+    mem_free(r->key_arn);
     mem_free(r);
     return NULL;
 }
@@ -80,10 +83,10 @@ static bool turn_is_taken(const struct store *s, const char *key) {
     return false;
 }
 
-void remote_turn_enter(struct store *s, struct remote_turn *turn, const char *key) {
+void remote_turn_enter(struct store *s, struct remote_turn *turn, const char *key, const struct record *record) {
     while (turn_is_taken(s, key))
         remote_await(s);
-    *turn = (struct remote_turn){key, s->remote->turns};
+    *turn = (struct remote_turn){key, record, s->remote->turns};
     s->remote->turns = turn;
 }
 
@@ -137,6 +140,19 @@ struct result remote_result(struct store *s, struct result r, const struct s3_fa
     return err_make(code, "the store in S3: %s", detail);
 }
 
+/* The first object that was written: does S3 say of it, too, that it is encrypted with the key? */
+static struct result verify(struct store *s, const char *key) {
+    struct remote *r = s->remote;
+    if (r->is_verified) return OK;
+    struct s3_failure why = {0};
+    struct s3_head head = {0};
+    TRY(remote_result(s, s3_store_head(r->client, key, &head, &why), &why));
+    CHECK(head.is_kms && strcmp(head.key_id, r->key_arn) == 0, ERR_IO,
+          "the store in S3 does not encrypt with the organization's key, although it said so");
+    r->is_verified = true;
+    return OK;
+}
+
 struct result remote_put(struct store *s, const char *path, struct slice content, bool *ret_unsure) {
     KEY_AUTO(key);
     TRY(remote_key(s, path, &key));
@@ -145,7 +161,10 @@ struct result remote_put(struct store *s, const char *path, struct slice content
     const struct s3_put put = {.key = buf_str(&key), .body = content};
     struct result r = s3_store_put(remote_client(s), &put, etag, &why);
     *ret_unsure = is_err(r) && why.unsure;
-    return remote_result(s, r, &why);
+    TRY(remote_result(s, r, &why));
+    r = verify(s, buf_str(&key));
+    *ret_unsure = is_err(r);
+    return r;
 }
 
 struct result remote_delete_path(struct store *s, const char *path) {

@@ -235,7 +235,7 @@ struct result remote_publish(struct store *s, struct record *record, const uint8
     TRY(spot_init(s, record->info.key, &a.spot));
     struct remote_turn turn;
     store_lock(s);
-    remote_turn_enter(s, &turn, record->info.key);
+    remote_turn_enter(s, &turn, record->info.key, record);
     store_unlock(s);
     struct result r = publish_in_turn(s, &a, record, shared_from, condition, token);
     store_lock(s);
@@ -325,7 +325,7 @@ struct result remote_delete(struct store *s, const char *key, const struct store
     TRY(spot_init(s, key, &d.spot));
     struct remote_turn turn;
     store_lock(s);
-    remote_turn_enter(s, &turn, key);
+    remote_turn_enter(s, &turn, key, NULL);
     store_unlock(s);
     struct result r = delete_in_turn(s, &d, condition, token);
     store_lock(s);

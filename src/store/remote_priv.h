@@ -7,6 +7,7 @@
 /* A key that is being written. */
 struct remote_turn {
     const char *key;
+    const struct record *record; /* that is being written; NULL: it is removed */
     struct remote_turn *next;
 };
 
@@ -58,7 +59,8 @@ struct remote_candidate {
 
 struct remote {
     struct s3_store_client *client;
-    char *prefix;
+    char *prefix, *key_arn;
+    _Atomic bool is_verified; /* an object was looked at: it is encrypted with the key */
     unsigned version;
     void (*key_refused)(void *arg, const struct s3_failure *why);
     void *arg;
@@ -96,7 +98,7 @@ struct result remote_put_record(struct store *s, const struct record *record, st
                                 bool *ret_unsure);
 struct result remote_read_record(struct store *s, const char *path, struct slice context, struct record *ret);
 /* With the lock held: what is written under one name takes turns. */
-void remote_turn_enter(struct store *s, struct remote_turn *turn, const char *key);
+void remote_turn_enter(struct store *s, struct remote_turn *turn, const char *key, const struct record *record);
 void remote_turn_leave(struct store *s, struct remote_turn *turn);
 void remote_await(struct store *s); /* until something has changed */
 void remote_announce(struct store *s);

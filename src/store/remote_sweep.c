@@ -139,6 +139,13 @@ static void note_tag(struct sweep *w, const uint8_t *tag) {
     mem_copy(w->tags[w->tag_count++].bytes, tag, NAME_TAG_BYTES);
 }
 
+static void keep_body(struct sweep *w, const uint8_t *id) {
+    struct record_segment segment = {.size = 1};
+    mem_copy(segment.body_id, id, sizeof segment.body_id);
+    const struct record one = {.segments = &segment, .segment_count = 1};
+    remote_bodies_used(w->store, &one);
+}
+
 /* With the lock held: what this process knows. */
 static void keep_known(struct sweep *w) {
     for (const struct upload *u = w->store->uploads; u; u = u->next)
@@ -147,12 +154,14 @@ static void keep_known(struct sweep *w) {
             remote_bodies_used(w->store, &part);
             note_tag(w, u->parts[i].attempt);
         }
-    for (const struct remote_body *b = w->store->remote->living; b; b = b->next) {
-        struct record_segment segment = {.size = 1};
-        mem_copy(segment.body_id, b->id, sizeof segment.body_id);
-        const struct record one = {.segments = &segment, .segment_count = 1};
-        remote_bodies_used(w->store, &one);
-    }
+    for (const struct remote_body *b = w->store->remote->living; b; b = b->next)
+        keep_body(w, b->id);
+    for (const struct remote_turn *t = w->store->remote->turns; t; t = t->next)
+        if (t->record) remote_bodies_used(w->store, t->record);
+    /* What was deleted, and somebody still reads. */
+    for (const struct store_pin *p = w->store->pins; p; p = p->next)
+        for (size_t i = 0; p->bodies && i < p->bodies->count; i++)
+            keep_body(w, p->bodies->ids[i]);
 }
 
 static struct result use_record(struct sweep *w, const char *path, const uint8_t *tag) {
@@ -220,7 +229,7 @@ static void discard_shares(struct sweep *w) {
         for (struct remote_share *share = r->shares[i], *next; share; share = next) {
             next = share->next;
             for (size_t k = share->count; k-- > 0;) {
-                struct tag tag;
+                struct tag tag = {0};
                 mem_copy(tag.bytes, share->sharers[k].tag, sizeof tag.bytes);
                 bool known = w->tag_count && bsearch(&tag, w->tags, w->tag_count, sizeof tag, order);
                 if (known || !share->sharers[k].is_old) continue;

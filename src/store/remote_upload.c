@@ -177,7 +177,7 @@ struct result remote_part_publish(struct store *s, const char *upload_id, const 
     AUTO_FREE char *name = str_format("/%s/%u", upload_id, record->parts[0].number);
     struct remote_turn turn;
     store_lock(s);
-    remote_turn_enter(s, &turn, name);
+    remote_turn_enter(s, &turn, name, record);
     store_unlock(s);
     struct result r = part_in_turn(&a, record, shared_from, token);
     store_lock(s);

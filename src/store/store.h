@@ -42,6 +42,8 @@ struct store_s3 {
     struct s3_store_client *client; /* outlives the store; asks for encryption, if it is to */
     const char *prefix;             /* of all keys: "" or ending with '/'; of this organization alone */
     bool in_clear;                  /* S3 encrypts alone: files are only authenticated (format version 2) */
+    const char *key_arn; /* SSE-KMS is to be with this key: the first object that is written is looked at again,
+                          * and must be; NULL: it is not looked at */
     /* Called when S3 tells that KMS refuses the organization's key (the call then fails with NO_LEASE), by any thread,
      * without locks; NULL: nobody is told. */
     void (*key_refused)(void *arg, const struct s3_failure *why);

@@ -137,6 +137,7 @@ static struct result open_s3(struct harness *h, struct store_s3 *ret) {
     TRY(s3_store_client_new(&client, &h->s3));
     *ret = (struct store_s3){.client = h->s3,
                              .prefix = h->s3_prefix,
+                             .key_arn = by_kms ? KEY_ARN : NULL,
                              .in_clear = strcmp(h->s3_mode, "sse-kms") == 0,
                              .key_refused = key_refused,
                              .arg = h};

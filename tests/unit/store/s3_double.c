@@ -25,6 +25,7 @@ struct s3_store_client {
     pthread_mutex_t lock;
     struct objects bucket, uploads;
     struct s3_double_plan plan;
+    const char *key_arn;
     unsigned requests, etags;
 };
 
@@ -106,6 +107,10 @@ void s3_double_plan(struct s3_store_client *c, const struct s3_double_plan *plan
     c->plan = *plan;
     c->requests = 0;
     pthread_mutex_unlock(&c->lock);
+}
+
+void s3_double_key(struct s3_store_client *c, const char *arn) {
+    c->key_arn = arn;
 }
 
 unsigned s3_double_requests(struct s3_store_client *c) {
@@ -223,6 +228,8 @@ struct result s3_store_head(struct s3_store_client *c, const char *key, struct s
     const struct object *o = find(&c->bucket, key);
     if (!o) return end_with(&call, why, S3_TROUBLE_NOT_FOUND);
     head_of(o, ret);
+    ret->is_kms = c->key_arn != NULL;
+    if (c->key_arn) snprintf(ret->key_id, sizeof ret->key_id, "%s", c->key_arn);
     return end(&call, why);
 }
 

@@ -13,6 +13,8 @@ struct s3_double_plan {
     bool done_first; /* a write is done before its answer gets lost: unsure */
 };
 void s3_double_plan(struct s3_store_client *c, const struct s3_double_plan *plan);
+/* What heads tell of the key; NULL: nothing is encrypted. Borrowed. */
+void s3_double_key(struct s3_store_client *c, const char *arn);
 unsigned s3_double_requests(struct s3_store_client *c); /* so far */
 /* The bucket: how many objects begin with that; how many uploads are under way. */
 size_t s3_double_count(struct s3_store_client *c, const char *prefix);

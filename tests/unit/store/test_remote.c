@@ -289,6 +289,29 @@ static void test_key_refused(void **state) {
     assert_int_equal(times, before);
 }
 
+/* A store that says that it encrypts and does not: nothing is acknowledged, nothing stays. */
+static void test_not_encrypted(void **state) {
+    struct fixture *f = *state;
+    const char *const told[] = {NULL, "arn:another", "arn:this"};
+    for (size_t i = 0; i < ARRAY_LEN(told); i++) {
+        fixture_close(f);
+        struct store_s3 s3 = fixture_s3(f);
+        s3.key_arn = "arn:this";
+        s3_double_key(f->s3, told[i]);
+        ASSERT_OK(store_open(&(struct store_options){.dir = f->dir, .s3 = &s3, .bucket = "lockset", .lease = f->lease},
+                             &f->store));
+        for (unsigned size = 10; size < 1000000; size = size * 7000 + 1) {
+            struct result r = put(f->store, "k", size, 1, NULL);
+            assert_int_equal(r.code, i < 2 ? ERR_IO : ERR_NONE);
+        }
+        if (i < 2) {
+            ASSERT_ERR(NOT_FOUND, read_all(f->store, "k", &(uint64_t){0}));
+            assert_files(f, 1);
+        }
+    }
+    assert_content(f->store, "k", 70001, 1);
+}
+
 /* ---- Every request fails once ---- */
 
 enum { KEYS = 3 };
@@ -450,6 +473,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tampering, setup, teardown),
         cmocka_unit_test_setup_teardown(test_key_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_encrypted, setup, teardown),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_crashes),
     };
