@@ -66,8 +66,24 @@ static struct slice trim(struct slice s) {
     return s;
 }
 
-enum entry { ENTRY_ID, ENTRY_KEY, ENTRY_TOKEN, ENTRY_MAX };
-static const char *const entry_names[ENTRY_MAX] = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token"};
+enum entry {
+    ENTRY_ID,
+    ENTRY_KEY,
+    ENTRY_TOKEN,
+    ENTRY_ROLE,
+    ENTRY_SOURCE_PROFILE,
+    ENTRY_CREDENTIAL_SOURCE,
+    ENTRY_PROCESS,
+    ENTRY_SSO_SESSION,
+    ENTRY_SSO_URL,
+    ENTRY_TOKEN_FILE,
+    ENTRY_SESSION_NAME,
+    ENTRY_MAX
+};
+static const char *const entry_names[ENTRY_MAX] = {
+    "aws_access_key_id", "aws_secret_access_key",   "aws_session_token",  "role_arn",
+    "source_profile",    "credential_source",       "credential_process", "sso_session",
+    "sso_start_url",     "web_identity_token_file", "role_session_name"};
 
 struct parse {
     const char *name, *profile;
@@ -101,28 +117,71 @@ static struct result parse_entry(struct parse *p, struct slice line) {
     return OK;
 }
 
-struct result credentials_parse(struct slice text, const char *name, const char *profile, struct credentials *ret) {
-    struct parse p = {.name = name, .profile = profile};
-    CHECK(!slice_has_nul(text), ERR_INVALID, "%s: not a text file", name);
+static struct result scan(struct slice text, struct parse *p) {
+    CHECK(!slice_has_nul(text), ERR_INVALID, "%s: not a text file", p->name);
     struct slice line, rest = text;
     bool more = true;
     while (more) {
         more = slice_cut(rest, '\n', &line, &rest);
-        p.line_number++;
+        p->line_number++;
         bool is_continuation = line.len > 0 && (line.data[0] == ' ' || line.data[0] == '\t');
         line = trim(line);
         /* Indented lines are nested settings of other tools. */
         if (line.len == 0 || line.data[0] == '#' || line.data[0] == ';' || is_continuation) continue;
         if (line.data[0] == '[')
-            TRY(parse_section(&p, line));
+            TRY(parse_section(p, line));
         else
-            TRY(parse_entry(&p, line));
+            TRY(parse_entry(p, line));
     }
-    CHECK(p.found, ERR_NOT_FOUND, "%s has no profile '%s'; add [%s] with %s and %s", name, profile, profile,
+    CHECK(p->found, ERR_NOT_FOUND, "%s has no profile '%s'; add [%s] with %s and %s", p->name, p->profile, p->profile,
           entry_names[ENTRY_ID], entry_names[ENTRY_KEY]);
+    return OK;
+}
+
+static struct result take_keys(const struct parse *p, struct credentials *ret) {
     for (size_t i = ENTRY_ID; i <= ENTRY_KEY; i++)
-        CHECK(p.values[i].len > 0, ERR_INVALID, "%s: profile '%s' lacks %s", name, profile, entry_names[i]);
-    return make(p.values[ENTRY_ID], p.values[ENTRY_KEY], p.values[ENTRY_TOKEN], name, ret);
+        CHECK(p->values[i].len > 0, ERR_INVALID, "%s: profile '%s' lacks %s", p->name, p->profile, entry_names[i]);
+    return make(p->values[ENTRY_ID], p->values[ENTRY_KEY], p->values[ENTRY_TOKEN], p->name, ret);
+}
+
+struct result credentials_parse(struct slice text, const char *name, const char *profile, struct credentials *ret) {
+    struct parse p = {.name = name, .profile = profile};
+    TRY(scan(text, &p));
+    return take_keys(&p, ret);
+}
+
+void credentials_profile_done(struct credentials_profile *p) {
+    credentials_done(&p->keys);
+    mem_free(p->role_arn);
+    mem_free(p->source_profile);
+    mem_free(p->credential_source);
+    mem_free(p->credential_process);
+    mem_free(p->sso);
+    mem_free(p->token_file);
+    mem_free(p->session_name);
+    *p = (struct credentials_profile){0};
+}
+
+static char *value(const struct parse *p, enum entry e) {
+    return p->values[e].len ? slice_to_str(p->values[e]) : NULL;
+}
+
+struct result credentials_parse_profile(struct slice text, const char *name, const char *section,
+                                        struct credentials_profile *ret) {
+    struct parse p = {.name = name, .profile = section};
+    TRY(scan(text, &p));
+    AUTO(credentials_profile_done) struct credentials_profile made = {0};
+    if (p.values[ENTRY_ID].len || p.values[ENTRY_KEY].len) TRY(take_keys(&p, &made.keys));
+    made.role_arn = value(&p, ENTRY_ROLE);
+    made.source_profile = value(&p, ENTRY_SOURCE_PROFILE);
+    made.credential_source = value(&p, ENTRY_CREDENTIAL_SOURCE);
+    made.credential_process = value(&p, ENTRY_PROCESS);
+    made.sso = value(&p, p.values[ENTRY_SSO_SESSION].len ? ENTRY_SSO_SESSION : ENTRY_SSO_URL);
+    made.token_file = value(&p, ENTRY_TOKEN_FILE);
+    made.session_name = value(&p, ENTRY_SESSION_NAME);
+    *ret = made;
+    made = (struct credentials_profile){0};
+    return OK;
 }
 
 static struct result load_file(const char *path, const char *profile, struct credentials *ret) {

@@ -34,4 +34,14 @@ struct result credentials_from_environment(struct credentials *ret);
 /* One profile out of a file's text (pure); `name` is only for messages. */
 struct result credentials_parse(struct slice text, const char *name, const char *profile, struct credentials *ret);
 
+/* What a profile may say beside keys; NULL: not said. All owned. */
+struct credentials_profile {
+    struct credentials keys; /* access_key_id NULL: it has none */
+    char *role_arn, *source_profile, *credential_source, *credential_process, *sso, *token_file, *session_name;
+};
+void credentials_profile_done(struct credentials_profile *p); /* accepts zeroed */
+/* Like credentials_parse, for a section [`section`]; NOT_FOUND if there is none. INVALID for half a pair of keys. */
+struct result credentials_parse_profile(struct slice text, const char *name, const char *section,
+                                        struct credentials_profile *ret);
+
 #endif

@@ -35,7 +35,9 @@ struct http_pool {
 /* One call under way. */
 struct transfer {
     const struct http_call *call;
+    CURL *easy;
     struct http_reply reply;
+    bool head_told;
     size_t body_sent; /* of call->body */
     uint64_t received;
     bool too_large, cancelled, answer_began, head_complete;
@@ -141,6 +143,14 @@ static size_t on_header(char *text, size_t size, size_t count, void *arg) {
     return t->too_large ? CURL_WRITEFUNC_ERROR : len;
 }
 
+static void tell_head(struct transfer *t) {
+    long status = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    t->reply.status = (int)status;
+    if (!t->head_told && t->call->see_head) t->call->see_head(t->call->arg, &t->reply);
+    t->head_told = true;
+}
+
 static size_t on_body(char *data, size_t size, size_t count, void *arg) {
     struct transfer *t = arg;
     size_t len = size * count;
@@ -148,6 +158,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg) {
     if (t->call->write_body) {
         t->too_large = t->call->max_reply_bytes && t->received > t->call->max_reply_bytes;
         if (t->too_large) return CURL_WRITEFUNC_ERROR;
+        tell_head(t);
         t->cancelled |= !t->call->write_body(t->call->arg, slice_make(data, len));
         return t->cancelled ? CURL_WRITEFUNC_ERROR : len;
     }
@@ -337,6 +348,7 @@ struct result http_call(struct http_pool *p, const struct http_call *call, struc
     if (is_cancelled(call)) FAIL(ERR_CANCELLED, "the request was given up");
     struct handle *h;
     TRY(pool_take(p, &h));
+    t.easy = h->easy;
     struct result r = set_up(h->easy, call, &t, lines);
     CURLcode code = is_ok(r) ? run(h, &t) : CURLE_FAILED_INIT;
     long status = 0;

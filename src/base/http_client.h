@@ -12,6 +12,7 @@ void http_client_start(void);
 struct result http_pool_new(struct http_pool **ret);
 struct http_pool *http_pool_free(struct http_pool *p); /* accepts NULL; no call may be running */
 
+struct http_reply;
 struct http_call {
     const char *method;
     const char *url;                 /* http:// or https:// */
@@ -24,7 +25,9 @@ struct http_call {
     unsigned timeout_ms;                                      /* whole call; 0: none */
     /* Receives the body; returning false aborts the call with CANCELLED. NULL: it goes to reply.body. */
     bool (*write_body)(void *arg, struct slice piece);
-    void *arg;              /* for read_body, write_body */
+    /* Told status and headers (without a body) before write_body's first piece. NULL: not asked for. */
+    void (*see_head)(void *arg, const struct http_reply *head);
+    void *arg;              /* for read_body, write_body, see_head */
     size_t max_reply_bytes; /* default 1 MiB, or no limit with write_body; larger: TOO_LARGE */
     const bool *cancelled;  /* polled at least every 100 ms (atomically); NULL: never */
     const char *ca_file;    /* trusted certificates, PEM; NULL: the system's */

@@ -7,6 +7,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from lockset_dev import Dev  # noqa: E402
+from s3_rig import rgw  # noqa: E402,F401 pylint: disable=unused-import
 
 
 @pytest.fixture(scope="session")
