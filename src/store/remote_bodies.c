@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "store/remote_priv.h"
 
 enum {
@@ -417,7 +418,7 @@ static struct result load_share(void *arg, const char *path, const struct s3_ent
     struct slice rest = slice_str(path), head, tail;
     if (!slice_cut(rest, '/', &head, &rest) || !slice_cut(rest, '/', &head, &tail)) return OK; /* not ours */
     if (!remote_parse_hex(head, body) || !remote_parse_hex(tail, tag)) return OK;
-    remote_share_add(s, body, tag, true);
+    remote_share_add(s, body, tag, entry->modified_ms < clock_unix_ms() - REMOTE_SWEEP_AGE_S * 1000LL);
     return OK;
 }
 

@@ -16,7 +16,7 @@ struct remote_share {
     uint8_t body[RECORD_BODY_ID_BYTES];
     struct remote_sharer {
         uint8_t tag[NAME_TAG_BYTES];
-        bool is_old; /* known from S3 since the opening */
+        bool is_old; /* was there, and not young, when the store was opened */
     } * sharers;
     size_t count;
     struct remote_share *next;

@@ -26,7 +26,7 @@ struct s3_store_client {
     struct objects bucket, uploads;
     struct s3_double_plan plan;
     const char *key_arn;
-    unsigned requests, etags;
+    unsigned requests, sweeps, etags;
 };
 
 struct s3_store_client *s3_double_new(void) {
@@ -116,6 +116,13 @@ void s3_double_key(struct s3_store_client *c, const char *arn) {
 unsigned s3_double_requests(struct s3_store_client *c) {
     pthread_mutex_lock(&c->lock);
     unsigned n = c->requests;
+    pthread_mutex_unlock(&c->lock);
+    return n;
+}
+
+unsigned s3_double_sweeps(struct s3_store_client *c) {
+    pthread_mutex_lock(&c->lock);
+    unsigned n = c->sweeps;
     pthread_mutex_unlock(&c->lock);
     return n;
 }
@@ -301,6 +308,7 @@ struct result s3_store_list_uploads(struct s3_store_client *c, const struct s3_l
                                     struct s3_failure *why) {
     struct call call = begin(c, why);
     if (!call.wrong) list(&c->uploads, l, ret);
+    c->sweeps++;
     return end(&call, why);
 }
 

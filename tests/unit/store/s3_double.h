@@ -16,6 +16,7 @@ void s3_double_plan(struct s3_store_client *c, const struct s3_double_plan *plan
 /* What heads tell of the key; NULL: nothing is encrypted. Borrowed. */
 void s3_double_key(struct s3_store_client *c, const char *arn);
 unsigned s3_double_requests(struct s3_store_client *c); /* so far */
+unsigned s3_double_sweeps(struct s3_store_client *c);   /* how often uploads were listed, the end of each sweep */
 /* The bucket: how many objects begin with that; how many uploads are under way. */
 size_t s3_double_count(struct s3_store_client *c, const char *prefix);
 size_t s3_double_uploads(struct s3_store_client *c);

@@ -10,9 +10,25 @@
 
 #define PREFIX "some/prefix/o1/"
 
+#define AWAIT(condition)                                                                                               \
+    do {                                                                                                               \
+        int64_t end_ = clock_boottime_ns() + 20 * NS_PER_S;                                                            \
+        while (!(condition) && clock_boottime_ns() < end_)                                                             \
+            usleep(1000);                                                                                              \
+        assert_true(condition);                                                                                        \
+    } while (0)
+
+/* With its sweep behind it, so that requests are those of the test. */
+static void reopen(struct fixture *f) {
+    unsigned before = s3_double_sweeps(f->s3);
+    fixture_reopen(f);
+    AWAIT(s3_double_sweeps(f->s3) > before);
+}
+
 static int setup(void **state) {
     struct fixture *f = mem_alloc(sizeof *f);
     fixture_init(f);
+    AWAIT(s3_double_sweeps(f->s3) > 0);
     *state = f;
     return 0;
 }
@@ -27,14 +43,6 @@ static size_t count(const struct fixture *f, const char *folder) {
     AUTO_FREE char *prefix = str_format(PREFIX "%s/", folder);
     return s3_double_count(f->s3, prefix);
 }
-
-#define AWAIT(condition)                                                                                               \
-    do {                                                                                                               \
-        int64_t end_ = clock_boottime_ns() + 20 * NS_PER_S;                                                            \
-        while (!(condition) && clock_boottime_ns() < end_)                                                             \
-            usleep(1000);                                                                                              \
-        assert_true(condition);                                                                                        \
-    } while (0)
 
 static void remove_key(struct fixture *f, const char *key) {
     bool existed = false;
@@ -60,7 +68,7 @@ static void test_layout(void **state) {
     ASSERT_OK(put(f->store, "a/large", large, 2, NULL));
     assert_int_equal(count(f, "bodies"), 1);
     assert_int_equal(s3_double_uploads(f->s3), 0);
-    fixture_reopen(f);
+    reopen(f);
     assert_content(f->store, "a/large", large, 2);
     /* Read in order it takes few requests; somewhere in the middle, few bytes. */
     AUTO(store_reader_free_auto) struct store_reader *r = NULL;
@@ -89,7 +97,7 @@ static void test_too_long(void **state) {
     memset(key, 'x', 400);
     key[400] = '\0';
     ASSERT_OK(put(f->store, key, 1, 1, NULL));
-    fixture_reopen(f);
+    reopen(f);
     assert_content(f->store, key, 1, 1);
     ASSERT_LIST(f->store, "xx", "", "", 10, key);
 }
@@ -101,7 +109,7 @@ static void test_sharing(void **state) {
     for (unsigned order = 0; order < 6; order++) {
         ASSERT_OK(put(f->store, "a", 100000, order, NULL));
         ASSERT_OK(copy_to(f, "a", "b"));
-        if (order % 2) fixture_reopen(f);
+        if (order % 2) reopen(f);
         ASSERT_OK(copy_to(f, "b", "c"));
         ASSERT_OK(copy_to(f, "c", "c"));
         AWAIT(count(f, "bodies") == 1 && count(f, "refs") == 3);
@@ -110,7 +118,7 @@ static void test_sharing(void **state) {
             unsigned next = (order + i * (order < 3 ? 1 : 2)) % 3;
             remove_key(f, keys[next]);
             left &= ~(1U << next);
-            if (order == 4) fixture_reopen(f);
+            if (order == 4) reopen(f);
             for (unsigned k = 0; k < 3; k++)
                 if (left >> k & 1) assert_content(f->store, keys[k], 100000, order);
         }
@@ -150,25 +158,25 @@ static void test_completed_twice(void **state) {
         s3_double_plan(f->s3, &(struct s3_double_plan){3, 1000000, S3_TROUBLE_UNREACHABLE, false});
         ASSERT_OK(complete(f, id, parts, 1)); /* record read, record put; nothing after that works */
         s3_double_plan(f->s3, &(struct s3_double_plan){0});
-        fixture_reopen(f);
+        reopen(f);
         assert_content(f->store, "u", 70000, 3);
         if (how == 0) ASSERT_OK(complete(f, id, parts, 1));
         if (how == 1) ASSERT_OK(store_upload_abort(f->store, id, "u", 0));
         if (how == 2) {
             remove_key(f, "u");
-            fixture_reopen(f);
+            reopen(f);
             ASSERT_ERR(INVALID, complete(f, id, parts, 1));
             ASSERT_OK(store_upload_abort(f->store, id, "u", 0));
         } else {
             assert_content(f->store, "u", 70000, 3);
-            fixture_reopen(f);
+            reopen(f);
             assert_content(f->store, "u", 70000, 3);
             remove_key(f, "u");
         }
         /* What stayed behind is swept when it is old. */
         fixture_close(f);
         s3_double_age(f->s3, 7200);
-        fixture_reopen(f);
+        reopen(f);
         assert_files(f, 1);
     }
 }
@@ -192,20 +200,20 @@ static void test_sweep(void **state) {
     ASSERT_OK(s3_store_upload_create(f->s3, PREFIX "bodies/00/00112233445566778899aabbccddeefa", &upload, NULL));
     mem_free(upload);
     /* Young: they stay. */
-    fixture_reopen(f);
+    reopen(f);
     fixture_close(f);
     assert_int_equal(s3_double_count(f->s3, ""), whole + 2);
     assert_int_equal(s3_double_uploads(f->s3), 1);
     /* Old, but a name is damaged: it may be repaired. */
     s3_double_age(f->s3, 7200);
     s3_double_copy(f->s3, body, PREFIX "names/damaged");
-    fixture_reopen(f);
+    reopen(f);
     AWAIT(s3_double_uploads(f->s3) == 0);
     assert_int_equal(s3_double_count(f->s3, ""), whole + 3);
     ASSERT_OK(s3_store_delete(f->s3, PREFIX "names/damaged", NULL, NULL));
-    fixture_reopen(f);
+    reopen(f);
     AWAIT(s3_double_count(f->s3, "") == whole);
-    fixture_reopen(f);
+    reopen(f);
     assert_content(f->store, "stays", 100000, 1);
     assert_content(f->store, "x/from", 100000, 2);
     assert_content(f->store, "x/to", 100000, 2);
