@@ -37,10 +37,16 @@ static void print_check(const struct config_region *r, const char *place, const 
     }
 }
 
-static void check_region(const struct config_region *r, json_t *all, bool as_json, size_t *failed, size_t *count) {
+static void check_region(const struct config_region *r, const char *key_arn, json_t *all, bool as_json, size_t *failed,
+                         size_t *count) {
     struct store_check c = {.list = json_array()};
-    const char *place = r->store_path;
-    store_check_folder(&c, r->store_path);
+    bool is_s3 = config_is_s3(r), has_prefix = is_s3 && r->store_prefix[0];
+    AUTO_FREE char *place = is_s3 ? str_format("s3://%s%s%s", r->store_bucket, has_prefix ? "/" : "", r->store_prefix)
+                                  : str_dup(r->store_path);
+    if (is_s3)
+        store_check_s3(&c, r, key_arn);
+    else
+        store_check_folder(&c, r->store_path);
     *failed += c.failed;
     *count += json_array_size(c.list);
     if (!as_json) print_check(r, place, &c);
@@ -48,6 +54,22 @@ static void check_region(const struct config_region *r, json_t *all, bool as_jso
                           json_pack("{s:s, s:s, s:s, s:s, s:b, s:O}", "region", r->name, "kind", r->store_kind, "store",
                                     place, "encryption", r->encryption, "ok", c.failed == 0, "checks", c.list));
     json_decref(c.list);
+}
+
+/* What S3 is to encrypt under; NULL where it is not to. */
+static struct result find_key(const struct args *a, const struct config_region *r, const char **ret) {
+    *ret = NULL;
+    if (!config_is_s3(r) || strcmp(r->encryption, "sealed") == 0) return OK;
+    *ret = args_has(a, "--key-arn") ? args_get(a, "--key-arn") : r->service_key_arn;
+    CHECK(*ret, ERR_INVALID,
+          "S3 is to encrypt the store of %s (store.encryption: %s), so that trying it needs a key: give --key-arn ARN, "
+          "or "
+          "set service_key_arn of the region",
+          r->name, r->encryption);
+    AUTO_FREE char *part = str_format(":kms:%s:", r->name);
+    CHECK(strstr(*ret, part), ERR_INVALID,
+          "%s is not the ARN of a key in %s, whose store it is to encrypt; see --region", *ret, r->name);
+    return OK;
 }
 
 /* --config, else what a node on --data was last started with. */
@@ -71,8 +93,14 @@ static struct result run_check(const struct args *a) {
     JSON_AUTO(all);
     all = json_array();
     size_t failed = 0, count = 0;
-    for (size_t i = 0; i < c->region_count; i++)
-        if (!only || strcmp(only, c->regions[i].name) == 0) check_region(&c->regions[i], all, as_json, &failed, &count);
+    for (int pass = 0; pass < 2; pass++) { /* nothing is tried before everything that is needed for it is there */
+        for (size_t i = 0; i < c->region_count; i++) {
+            const char *key_arn;
+            if (only && strcmp(only, c->regions[i].name) != 0) continue;
+            TRY(find_key(a, &c->regions[i], &key_arn));
+            if (pass == 1) check_region(&c->regions[i], key_arn, all, as_json, &failed, &count);
+        }
+    }
     if (as_json) {
         BUF_AUTO(text, 1 << 20);
         TRY(json_write(all, &text));
@@ -90,6 +118,8 @@ const struct command store_commands[] = {
      (const struct args_option[]){
          {"--config", "FILE", "settings in YAML", NULL},
          {"--data", "DIR", "or: data folder of a node, for the settings it was last started with", "./lockset-data"},
+         {"--key-arn", "ARN", "a store in S3: the KMS key to encrypt under; default: service_key_arn of the region",
+          NULL},
          {"--region", "REGION", "only this region's store", NULL},
          {"--json", NULL, "a list of regions, each with its checks", NULL},
          {NULL, NULL, NULL, NULL}},

@@ -19,4 +19,7 @@ void store_check_tell(struct store_check *c, const char *name, const char *detai
 /* A store that is a folder. */
 void store_check_folder(struct store_check *c, const char *folder);
 
+/* One in S3. key_arn: what to encrypt under; NULL: nothing is (a store that is only sealed). */
+void store_check_s3(struct store_check *c, const struct config_region *r, const char *key_arn);
+
 #endif

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "config/flatten.h"
 #include "config/forms.h"
+#include "config/stores.h"
 
 enum setting_kind { SETTING_DURATION, SETTING_BYTES, SETTING_BOOL, SETTING_STRING, SETTING_UINT };
 
@@ -41,9 +42,16 @@ static const struct region_setting region_settings[] = {
     {"api.listen", offsetof(struct config_region, api_listen), "HOST:PORT of its API"},
     {"gateway.listen", offsetof(struct config_region, gateway_listen), "HOST:PORT of its gateway for other clients"},
     {"kms.endpoint", offsetof(struct config_region, kms_endpoint), "its KMS endpoint"},
-    {"store.kind", offsetof(struct config_region, store_kind), "file"},
-    {"store.path", offsetof(struct config_region, store_path), "folder of its store"},
-    {"store.encryption", offsetof(struct config_region, encryption), "sealed"},
+    {"store.kind", offsetof(struct config_region, store_kind), "file or s3"},
+    {"store.path", offsetof(struct config_region, store_path), "file: folder of its store"},
+    {"store.encryption", offsetof(struct config_region, encryption), "sealed; s3: or sse-kms, sealed+sse-kms"},
+    {"store.endpoint", offsetof(struct config_region, store_endpoint), "s3: http(s)://HOST[:PORT]; default: AWS's own"},
+    {"store.region", offsetof(struct config_region, store_region), "s3: the region requests are signed for"},
+    {"store.bucket", offsetof(struct config_region, store_bucket), "s3: the bucket"},
+    {"store.prefix", offsetof(struct config_region, store_prefix), "s3: of every key in it"},
+    {"store.path_style", offsetof(struct config_region, store_path_style), "s3: the bucket's name is in the path"},
+    {"store.kms", offsetof(struct config_region, store_kms), "s3: none declares that it has no KMS"},
+    {"store.profile", offsetof(struct config_region, store_profile), "s3: profile of AWS's shared files"},
     {"service_key_arn", offsetof(struct config_region, service_key_arn), "the operator's own KMS key there"},
 };
 
@@ -165,12 +173,13 @@ static struct result apply_region(struct config *c, const char *key, const char 
         CHECK(value[0], ERR_INVALID, "%s: regions.%s is empty", where, key);
         TRY(check_form(region_settings[i].name, value, where, "a region's "));
         set_string((char **)(void *)((uint8_t *)&c->regions[index] + region_settings[i].offset), value);
+        if (strncmp(end + 1, "store.", 6) == 0) set_string(&c->regions[index].store_where, where);
         return OK;
     }
-    FAIL(ERR_INVALID,
-         "%s: unknown key 'regions.%.64s'; a region has name, api.listen, gateway.listen, kms.endpoint, "
-         "store.kind, store.path, store.encryption, service_key_arn",
-         where, key);
+    BUF_AUTO(known, 1024);
+    for (size_t i = 0; i < ARRAY_LEN(region_settings); i++)
+        buf_printf(&known, "%s%s", i ? ", " : "", region_settings[i].name);
+    FAIL(ERR_INVALID, "%s: unknown key 'regions.%.64s'; a region has %s", where, key, buf_str(&known));
 }
 
 static struct result apply(struct config *c, const char *key, const char *value, const char *where) {
@@ -221,11 +230,7 @@ static struct result check_region(struct config *c, size_t index) {
     for (size_t i = 0; i < index; i++) {
         CHECK(strcmp(c->regions[i].name, r->name) != 0, ERR_INVALID, "region %s is listed twice", r->name);
     }
-    CHECK(!r->store_kind || !strcmp(r->store_kind, "file"), ERR_INVALID, "region %s: store.kind must be file", r->name);
-    CHECK(!r->encryption || !strcmp(r->encryption, "sealed"), ERR_INVALID,
-          "region %s: a store of kind file is always sealed; store.encryption must be sealed", r->name);
-    if (!r->store_kind) r->store_kind = str_dup("file");
-    if (!r->encryption) r->encryption = str_dup("sealed");
+    TRY(config_check_store(c, index));
     if (!r->store_path) r->store_path = str_format("%s/store/%s", c->data, r->name);
     TRY(make_absolute(&r->store_path));
     if (!r->kms_endpoint && c->kms_endpoint) r->kms_endpoint = str_dup(c->kms_endpoint);
@@ -264,6 +269,7 @@ static struct result check_whole(struct config *c) {
     TRY(check_price(c->key_price_per_10000));
     for (size_t i = 0; i < c->region_count; i++)
         TRY(check_region(c, i));
+    TRY(config_check_stores(c));
     /* Worst case from KMS's first refusal to the end: an interval (jitter only shortens it), a probe that runs into its
      * time-out, the confirming one that does too, and the ending of the processes. */
     int64_t worst = c->key_probe_interval_ms + 2 * c->key_kms_timeout_ms + 1000;
@@ -289,7 +295,9 @@ struct result config_load(const char *file, const struct config_override *overri
     struct result r = check_whole(c);
     if (is_err(r) && file) {
         AUTO_FREE char *why = str_dup(err_detail());
-        FAIL(r.code, "%s: %s", file, why);
+        size_t n = strlen(file);
+        bool names_line = strncmp(why, file, n) == 0 && why[n] == ':';
+        FAIL(r.code, "%s%s%s", names_line ? "" : file, names_line ? "" : ": ", why);
     }
     TRY(r);
     *ret = TAKE(c);
@@ -305,6 +313,7 @@ struct config *config_free(struct config *c) {
         for (size_t j = 0; j < ARRAY_LEN(region_settings); j++) {
             mem_free(*(char **)(void *)((uint8_t *)&c->regions[i] + region_settings[j].offset));
         }
+        mem_free(c->regions[i].store_where);
     }
     mem_free(c->regions);
     mem_free(c);
@@ -352,7 +361,7 @@ void config_write(const struct config *c, struct buf *out) {
         for (size_t j = 0; j < ARRAY_LEN(region_settings); j++) {
             const char *text =
                 *(const char *const *)(const void *)((const uint8_t *)&c->regions[i] + region_settings[j].offset);
-            if (!text) continue;
+            if (!text || !text[0]) continue;
             buf_printf(out, "%s%s: ", lead, region_settings[j].name);
             write_quoted(out, text);
             buf_append_str(out, "\n");

@@ -4,19 +4,33 @@
 #ifndef LOCKSET_CONFIG_CONFIG_H
 #define LOCKSET_CONFIG_CONFIG_H
 
+#include <string.h>
+
 #include "base/buf.h"
 
 struct config_region {
-    char *name;            /* us-west-2 */
-    char *api_listen;      /* host:port */
-    char *gateway_listen;  /* host:port; NULL: none */
-    char *kms_endpoint;    /* NULL: AWS's own */
-    char *store_kind;      /* "file" */
-    char *store_path;      /* folder of the region's store; default DATA/store/NAME */
-    char *encryption;      /* "sealed" */
-    char *service_key_arn; /* the operator's own key for organizations without one; NULL: such organizations can't be
-                              made */
+    char *name;           /* us-west-2 */
+    char *api_listen;     /* host:port */
+    char *gateway_listen; /* host:port; NULL: none */
+    char *kms_endpoint;   /* NULL: AWS's own */
+    char *store_kind;     /* "file", "s3" */
+    char *store_path; /* folder of the region's store; default DATA/store/NAME; of an S3 store only locks are there */
+    char *encryption; /* "sealed", "sse-kms", "sealed+sse-kms" */
+    /* Of kind "s3" only: */
+    char *store_endpoint;   /* http(s)://HOST[:PORT]; NULL: AWS's own */
+    char *store_region;     /* that requests are signed for */
+    char *store_bucket;     /* */
+    char *store_prefix;     /* of every key, without a slash at its ends; "" none */
+    char *store_path_style; /* "true": the bucket stands in the path, "false": in the host's name */
+    char *store_kms;        /* "none": the store has no KMS; else NULL */
+    char *store_profile;    /* of AWS's shared files; NULL: the standard chain */
+    char *store_where;      /* "FILE:LINE" of the last of its store's settings; NULL: none was given */
+    char *service_key_arn;  /* the operator's own key for organizations without one; NULL: such organizations can't be
+                               made */
 };
+static inline bool config_is_s3(const struct config_region *r) {
+    return strcmp(r->store_kind, "s3") == 0;
+}
 
 struct config {
     char *data; /* the data folder; absolute */
@@ -38,9 +52,11 @@ struct config {
     int64_t key_max_calls_per_hour, key_free_requests;
     char *key_price_per_10000;
     int64_t dev_port_base, dev_kms_day_ms;
-    char *kms_endpoint;                      /* for every region that names none of its own */
-    char *webhook_url, *webhook_secret_file; /* NULL: none */
-    char *log_level;                         /* debug, info, warn, error */
+    char *kms_endpoint; /* for every region that names none of its own */
+    char *store_kind, *store_endpoint, *store_region, *store_bucket, *store_prefix, *store_path_style,
+        *store_encryption, *store_kms, *store_profile; /* the same */
+    char *webhook_url, *webhook_secret_file;           /* NULL: none */
+    char *log_level;                                   /* debug, info, warn, error */
     struct config_region *regions;
     size_t region_count;
 };

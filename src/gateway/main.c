@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/http_client.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "config/config.h"
@@ -23,6 +24,7 @@
 #include "gateway/handover.h"
 #include "gateway/keyring_link.h"
 #include "gateway/outside.h"
+#include "gateway/s3_place.h"
 #include "keys/deadman.h"
 #include "keys/wire.h"
 #include "store/cache.h"
@@ -169,7 +171,12 @@ static struct result run(const struct options *o, const struct config *config) {
     TRY(keyring_link_wait(keyring));
     TRY(file_make_dirs(o->store));
     struct store *store = NULL;
-    TRY(store_open(&(struct store_options){.dir = o->store, .bucket = "lockset", .lease = lease}, &store));
+    const struct config_region *region = config_find_region(config, o->region);
+    struct store_s3 s3;
+    bool is_s3 = region && config_is_s3(region);
+    if (is_s3) TRY(s3_place_open(region, o->org, o->key_arn, keyring, &s3));
+    const struct store_options place = {.dir = o->store, .s3 = is_s3 ? &s3 : NULL, .bucket = "lockset", .lease = lease};
+    TRY(store_open(&place, &store));
     store_set_cache(store, open_cache(config, o, lease)); /* after the store's lock: one process uses the file */
     struct gateway *g = NULL;
     const struct gateway_options options = {.store = store,
@@ -189,6 +196,7 @@ static struct result start(int argc, char **argv, struct options *o, struct conf
     TRY(secret_start(SECRET_HEAP_BYTES, false));
     TRY(parse_options(argc, argv, o));
     TRY(read_config(o->config, ret_config));
+    http_client_start();
     TRY(confine_process());
     return OK;
 }

@@ -13,6 +13,34 @@
 
 enum { SUPERVISOR_FD = 3, SECRET_HEAP_BYTES = 1 << 20, KMS_THREADS = 32 };
 
+static struct result open_shelf(const struct config_region *from, struct http_pool *http, struct shelf **ret) {
+    if (!config_is_s3(from)) return shelf_open_folder(from->store_path, ret);
+    /* Its own: an S3 store's credentials need not be those for KMS. Lives as long as the process. */
+    struct credentials_provider *credentials;
+    const struct credentials_provider_options chain = {
+        .source = {.profile = from->store_profile},
+        .region = from->store_endpoint ? NULL : from->store_region,
+        .pool = http,
+    };
+    struct result r = credentials_provider_new(&chain, &credentials);
+    if (is_err(r)) {
+        AUTO_FREE char *why = str_dup(err_detail());
+        FAIL(r.code, "region %s: credentials for its store in S3: %s", from->name, why);
+    }
+    const struct shelf_s3_options options = {.pool = http,
+                                             .credentials = credentials,
+                                             .endpoint = from->store_endpoint,
+                                             .signing_region = from->store_region,
+                                             .bucket = from->store_bucket,
+                                             .prefix = from->store_prefix,
+                                             .path_style = strcmp(from->store_path_style, "true") == 0,
+                                             .local = from->store_path,
+                                             .region = from->name,
+                                             .sse_kms = strcmp(from->encryption, "sealed") != 0,
+                                             .bucket_key = strcmp(from->encryption, "sealed+sse-kms") == 0};
+    return shelf_open_s3(&options, ret);
+}
+
 static struct result open_regions(struct keyring *k, struct http_pool *http) {
     const struct config *c = k->config;
     k->regions = mem_alloc_array(c->region_count, sizeof *k->regions);
@@ -27,7 +55,7 @@ static struct result open_regions(struct keyring *k, struct http_pool *http) {
         };
         r->name = from->name;
         r->service_key_arn = from->service_key_arn;
-        TRY(shelf_open_folder(from->store_path, &r->shelf));
+        TRY(open_shelf(from, http, &r->shelf));
         TRY(kms_client_new(&options, &r->kms));
         r->meter = mem_alloc(sizeof *r->meter); /* zeroed; lives as long as the process */
         r->pool = pool_new(k->finished, KMS_THREADS);

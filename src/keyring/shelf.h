@@ -6,7 +6,7 @@
 #ifndef LOCKSET_KEYRING_SHELF_H
 #define LOCKSET_KEYRING_SHELF_H
 
-#include "base/buf.h"
+#include "aws/s3_store_client.h"
 #include "base/json.h"
 
 enum { SHELF_TEXT_MAX_BYTES = 64 * 1024, SHELF_ID_HEX = 32 };
@@ -44,6 +44,22 @@ struct shelf {
 
 /* The folder is made. IO, NO_SPACE. */
 struct result shelf_open_folder(const char *folder, struct shelf **ret);
+
+/* A bucket, or a prefix in it. */
+struct shelf_s3_options {
+    struct http_pool *pool;                   /* outlives the shelf */
+    struct credentials_provider *credentials; /* the same */
+    const char *endpoint;                     /* NULL: AWS's own */
+    const char *signing_region, *bucket;
+    const char *prefix; /* "" or without a slash at its end */
+    bool path_style;
+    const char *local;  /* folder of this host where gateways have their locks: an organization's goes with its data */
+    const char *region; /* the store's: part of the encryption context */
+    bool sse_kms, bucket_key; /* writes ask S3 to encrypt under the organization's key */
+};
+/* Asks nothing of the bucket yet. INVALID. Strings are copied. */
+struct result shelf_open_s3(const struct shelf_s3_options *o, struct shelf **ret);
+
 static inline struct shelf *shelf_free(struct shelf *s) { /* accepts NULL */
     return s ? s->kind->free(s) : NULL;
 }

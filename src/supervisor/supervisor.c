@@ -24,6 +24,7 @@
 #include "supervisor/dev.h"
 #include "supervisor/pairs.h"
 #include "supervisor/service.h"
+#include "supervisor/store_gate.h"
 
 enum {
     REGIONS_MAX = 32,
@@ -516,6 +517,7 @@ static struct result start_node(struct supervisor *v) {
         TRY(configure_dev(v));
     }
     TRY(check_files(v->config));
+    TRY(store_gate_check(v->config));
     TRY(write_token_hash(v));
     TRY(write_config(v));
     TRY(listen_all(v));

@@ -86,7 +86,8 @@ def is_running(pid):
 class Dev:
     """`lockset dev` on a folder of its own and free ports."""
 
-    def __init__(self, settings=None, data=None, build=BUILD):
+    def __init__(self, settings=None, data=None, build=BUILD, environment=None):
+        self.environment = environment  # besides the tests' own
         self.program = str(pathlib.Path(build) / "lockset")
         self.owns_data = data is None
         self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="ls-"))
@@ -102,7 +103,7 @@ class Dev:
         with open(self.log_path, "ab") as log:
             # A session of its own: Ctrl-C reaches whoever runs the tests, who then stops it.
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-                                            start_new_session=True)
+                                            start_new_session=True, env={**os.environ, **(self.environment or {})})
         os.set_blocking(self.process.stdout.fileno(), False)
         text = b""
         until = time.monotonic() + timeout

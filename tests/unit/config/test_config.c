@@ -87,7 +87,87 @@ static void test_refusals(void **state) {
     refused("regions:\n  - api.listen: 127.0.0.1:1\n", "c.yaml: regions.0", "name");
     refused("regions:\n  - {name: a, color: red}\n", "c.yaml:2", "unknown key");
     refused("regions: [{name: a}, {name: a}]\n", "region a", "twice");
-    refused("regions: [{name: a, store: {kind: s3}}]\n", "store.kind", "file");
+}
+
+/* Each wrong setting of a store, with the line in which it stands. */
+static void test_store_refusals(void **state) {
+#define S3_STORE(rest) "regions:\n  - name: us-west-2\n    store: {kind: s3, bucket: data-1, " rest "}\n"
+    refused("regions: [{name: a, store: {kind: nfs}}]\n", "c.yaml:1: a region's store.kind", "file or s3");
+    refused("regions:\n  - name: a\n    store: {kind: s3}\n", "c.yaml:3: region a", "store.bucket is needed");
+    refused("store.kind: s3\nregions: [{name: a}]\n", "c.yaml: region a", "store.bucket is needed");
+    refused("store: {bucket: abc}\nregions: [{name: a}]\n", "store.bucket", "no region's store.kind is s3");
+    refused("regions:\n  - name: a\n    store: {bucket: abc}\n", "c.yaml:3: region a: store.bucket", "kind is file");
+    refused("regions:\n  - name: a\n    store: {encryption: sse-kms}\n", "c.yaml:3: region a", "must be sealed");
+    refused(S3_STORE("path: /data"), "c.yaml:3: region us-west-2: store.path", "kind is s3");
+    refused(S3_STORE("encryption: aes"), "c.yaml:3: a region's store.encryption", "sealed+sse-kms");
+    refused(S3_STORE("encryption: sealed"), "c.yaml:3: region us-west-2: store.encryption: sealed", "store.kms: none");
+    refused(S3_STORE("kms: none"), "c.yaml:3: region us-west-2: store.kms: none", "needs one; use sealed");
+    refused(S3_STORE("kms: vault"), "c.yaml:3: a region's store.kms", "must be none");
+    refused(S3_STORE("endpoint: 'http://10.0.0.1:8000'"), "c.yaml:3: a region's store.endpoint", "https://");
+    refused(S3_STORE("endpoint: s3.example.com"), "c.yaml:3: a region's store.endpoint", "http(s)://");
+    refused(S3_STORE("region: us-east-1"), "c.yaml:3: region us-west-2: store.region is us-east-1",
+            "bucket's own region");
+    refused(S3_STORE("region: 'US West'"), "c.yaml:3: a region's store.region", "us-west-2");
+    refused(S3_STORE("path_style: yes"), "c.yaml:3: a region's store.path_style", "true or false");
+    refused(S3_STORE("prefix: /a"), "c.yaml:3: a region's store.prefix", "slash at its beginning");
+    refused(S3_STORE("prefix: a//b"), "c.yaml:3: a region's store.prefix", "two in a row");
+    refused(S3_STORE("prefix: a/../b"), "c.yaml:3: a region's store.prefix", "'..'");
+    refused(S3_STORE("prefix: 'a b'"), "c.yaml:3: a region's store.prefix", "A-Z");
+    refused(S3_STORE("bucketname: x"), "c.yaml:3: unknown key 'regions.0.store.bucketname'", "store.bucket");
+    refused("store.bucket: Data\n", "c.yaml:1: store.bucket", "a-z");
+    refused("store.bucket: ab\n", "c.yaml:1: store.bucket", "3 to 63");
+    refused("store.bucket: -ab\n", "c.yaml:1: store.bucket", "both ends");
+    refused("store.endpoint: http://10.0.0.1\n", "c.yaml:1: store.endpoint", "https://");
+    refused("store.kind: tape\n", "c.yaml:1: store.kind", "file or s3");
+    refused("store.encryption: nothing\n", "c.yaml:1: store.encryption", "sse-kms");
+    refused("regions:\n  - {name: a, store: {kind: s3, bucket: one, prefix: x}}\n"
+            "  - {name: b, store: {kind: s3, bucket: one, prefix: x/y}}\n",
+            "c.yaml:3: region b", "give each a store.prefix");
+    refused("regions:\n  - {name: a, store: {kind: s3, bucket: one}}\n"
+            "  - {name: b, store: {kind: s3, bucket: one, prefix: y}}\n",
+            "c.yaml:3: region b", "give each a store.prefix");
+}
+
+/* What a region leaves out comes from the settings for all, and from defaults that suit AWS or another endpoint. */
+static void test_store_defaults(void **state) {
+    AUTO(config_free_auto) struct config *aws = NULL;
+    ASSERT_OK(load("regions:\n  - {name: us-west-2, store: {kind: s3, bucket: data-1}}\n"
+                   "  - {name: us-east-1, store: {kind: s3, bucket: my.data, prefix: a/b/, encryption: sse-kms}}\n"
+                   "  - {name: eu-west-1}\n",
+                   &aws));
+    const struct config_region *r = aws->regions;
+    assert_true(config_is_s3(&r[0]));
+    assert_null(r[0].store_endpoint);
+    assert_string_equal(r[0].store_region, "us-west-2");
+    assert_string_equal(r[0].store_prefix, "");
+    assert_string_equal(r[0].store_path_style, "false");
+    assert_string_equal(r[0].encryption, "sealed+sse-kms");
+    assert_string_equal(r[1].store_prefix, "a/b");
+    assert_string_equal(r[1].store_path_style, "true"); /* a dot would spoil the certificate's name */
+    assert_string_equal(r[1].encryption, "sse-kms");
+    assert_false(config_is_s3(&r[2]));
+    assert_string_equal(r[2].encryption, "sealed");
+
+    AUTO(config_free_auto) struct config *shared = NULL;
+    AUTO(config_free_auto) struct config *again = NULL;
+    ASSERT_OK(load("store: {kind: s3, endpoint: 'http://127.0.0.1:8000', region: default, bucket: lab, prefix: dev,\n"
+                   "        encryption: sealed, kms: none}\n"
+                   "regions: [{name: a}, {name: b, store: {bucket: own}}, {name: c, store: {kind: file}}]\n",
+                   &shared));
+    BUF_AUTO(text, 1 << 16);
+    config_write(shared, &text);
+    ASSERT_OK(load(buf_str(&text), &again));
+    for (int i = 0; i < 2; i++) {
+        r = i ? again->regions : shared->regions;
+        assert_string_equal(r[0].store_prefix, "dev/a");
+        assert_string_equal(r[0].store_bucket, "lab");
+        assert_string_equal(r[0].store_region, "default");
+        assert_string_equal(r[0].store_path_style, "true");
+        assert_string_equal(r[0].store_kms, "none");
+        assert_string_equal(r[1].store_bucket, "own");
+        assert_string_equal(r[1].store_prefix, "");
+        assert_string_equal(r[2].store_kind, "file");
+    }
 }
 
 static void test_missing_file(void **state) {
@@ -148,10 +228,11 @@ static void test_describe(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_both_spellings),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_bound),      cmocka_unit_test(test_overrides_win),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_both_spellings),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_bound),          cmocka_unit_test(test_overrides_win),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_store_refusals), cmocka_unit_test(test_store_defaults),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
