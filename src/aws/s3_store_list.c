@@ -32,19 +32,34 @@ static bool is_item(enum s3_listing kind, const char *name) {
     return strcmp(name, "Version") == 0 || strcmp(name, "DeleteMarker") == 0;
 }
 
-static struct result take_key(const char *text, const char *prefix, char **ret) {
-    char *key = NULL;
-    CHECK(*text && is_ok(s3_wire_decode_key(text, &key)), ERR_PEER, "a key of the listing can't be read");
-    *ret = key;
-    CHECK(strncmp(key, prefix, strlen(prefix)) == 0, ERR_PEER, "the listing tells keys that were not asked for");
+/* What one page's entries have in common. */
+struct page_rules {
+    enum s3_listing kind;
+    const char *prefix;
+    bool is_encoded; /* keys are percent-encoded */
+};
+
+static struct result decode(const struct page_rules *rules, const char *text, char **ret) {
+    CHECK(*text && strlen(text) <= 3 * S3_STORE_MAX_KEY_BYTES, ERR_PEER, "a key of the listing can't be read");
+    if (rules->is_encoded)
+        CHECK(is_ok(s3_wire_decode_key(text, ret)), ERR_PEER, "a key of the listing can't be read");
+    else
+        *ret = str_dup(text);
     return OK;
 }
 
-static struct result take_item(const struct xml_node *n, enum s3_listing kind, const char *prefix,
-                               struct s3_entry *ret) {
+static struct result take_key(const struct page_rules *rules, const char *text, char **ret) {
+    TRY(decode(rules, text, ret));
+    CHECK(strncmp(*ret, rules->prefix, strlen(rules->prefix)) == 0, ERR_PEER,
+          "the listing tells keys that were not asked for");
+    return OK;
+}
+
+static struct result take_item(const struct xml_node *n, const struct page_rules *rules, struct s3_entry *ret) {
+    enum s3_listing kind = rules->kind;
     ret->is_prefix = strcmp(n->name, "CommonPrefixes") == 0;
-    if (ret->is_prefix) return take_key(s3_wire_child(n, "Prefix"), prefix, &ret->key);
-    TRY(take_key(s3_wire_child(n, "Key"), prefix, &ret->key));
+    if (ret->is_prefix) return take_key(rules, s3_wire_child(n, "Prefix"), &ret->key);
+    TRY(take_key(rules, s3_wire_child(n, "Key"), &ret->key));
     const char *time = s3_wire_child(n, kind == S3_LISTING_UPLOADS ? "Initiated" : "LastModified");
     CHECK(s3_wire_parse_time(time, &ret->modified_ms), ERR_PEER, "a time of the listing can't be read");
     if (kind == S3_LISTING_UPLOADS) {
@@ -67,7 +82,8 @@ static struct result take_item(const struct xml_node *n, enum s3_listing kind, c
     return s3_take_etag(slice_str(s3_wire_child(n, "ETag")), ret->etag);
 }
 
-static struct result take_next(const struct xml_node *root, enum s3_listing kind, struct s3_entries *e) {
+static struct result take_next(const struct xml_node *root, const struct page_rules *rules, struct s3_entries *e) {
+    enum s3_listing kind = rules->kind;
     if (strcmp(s3_wire_child(root, "IsTruncated"), "true") != 0) return OK;
     const char *next = s3_wire_child(root, kind == S3_LISTING_OBJECTS ? "NextContinuationToken" : "NextKeyMarker");
     const char *id = s3_wire_child(root, kind == S3_LISTING_VERSIONS ? "NextVersionIdMarker" : "NextUploadIdMarker");
@@ -76,7 +92,7 @@ static struct result take_next(const struct xml_node *root, enum s3_listing kind
         e->next = str_dup(next);
         return OK;
     }
-    CHECK(is_ok(s3_wire_decode_key(next, &e->next)), ERR_PEER, "the place of the next page can't be read");
+    TRY(decode(rules, next, &e->next));
     if (*id) e->next_id = str_dup(id);
     return OK;
 }
@@ -92,13 +108,16 @@ struct result s3_page_parse(struct slice text, enum s3_listing kind, const char 
     AUTO(s3_entries_done) struct s3_entries e = {0};
     CHECK(is_ok(xml_parse(text, &root)) && strcmp(root->name, root_names[kind]) == 0, ERR_PEER,
           "the answer is no listing of a bucket: is this an endpoint of S3?");
+    bool asked = kind == S3_LISTING_OBJECTS;
+    struct page_rules rules = {
+        .kind = kind, .prefix = prefix, .is_encoded = asked || !strcmp(s3_wire_child(root, "EncodingType"), "url")};
     size_t count = 0;
     for (const struct xml_node *n = root->first_child; n; n = n->next)
         count += is_item(kind, n->name);
     e.items = mem_alloc_array(count + 1, sizeof *e.items);
     for (const struct xml_node *n = root->first_child; n; n = n->next)
-        if (is_item(kind, n->name)) TRY(take_item(n, kind, prefix, &e.items[e.count++]));
-    TRY(take_next(root, kind, &e));
+        if (is_item(kind, n->name)) TRY(take_item(n, &rules, &e.items[e.count++]));
+    TRY(take_next(root, &rules, &e));
     if (kind == S3_LISTING_OBJECTS) qsort(e.items, e.count, sizeof *e.items, by_key);
     *ret = e;
     e = (struct s3_entries){0};
@@ -145,7 +164,8 @@ static struct result list_any(struct s3_store_client *c, enum s3_listing kind, c
     const struct s3_entries *after = list->after;
     CHECK(!after || after->next, ERR_INTERNAL, "there is no page behind the last one");
     snprintf(keys, sizeof keys, "%u", list->max_keys ? list->max_keys : S3_STORE_PAGE_KEYS);
-    s3_request_param(&r, "encoding-type", "url");
+    /* Ceph 16 encodes the keys of versions, but not where the next page begins: those are asked for as they are. */
+    if (kind == S3_LISTING_OBJECTS) s3_request_param(&r, "encoding-type", "url");
     if (*list->prefix) s3_request_param(&r, "prefix", list->prefix);
     if (list->delimiter) s3_request_param(&r, "delimiter", list->delimiter);
     s3_request_param(&r, kind == S3_LISTING_UPLOADS ? "max-uploads" : "max-keys", keys);

@@ -40,7 +40,7 @@ struct result s3_store_put(struct s3_store_client *c, const struct s3_put *put, 
 
 struct get_call {
     struct s3_get get;
-    struct s3_request *request;
+    struct s3_request request;
     bool whole;
     int64_t done, total, expected; /* total -1: not known yet; expected: bytes of this answer */
     int64_t max_total;             /* of a whole object; -1: no limit */
@@ -83,7 +83,7 @@ static struct result prepare_get(struct s3_request *r) {
 /* Does the answer's head belong to the object, and to the place where we are? */
 static struct result check_get_head(struct get_call *g, const struct http_reply *reply) {
     int64_t at = g->get.from + g->done, last = 0, total = 0;
-    struct s3_head head;
+    struct s3_head head = {0};
     struct slice text = {0};
     TRY(s3_take_head(reply, true, &head));
     const char *etag = g->get.etag ? g->get.etag : g->head.etag;
@@ -126,7 +126,7 @@ static bool write_get(void *arg, struct slice piece) {
         buf_append_slice(&g->refusal, piece); /* what is over its maximum is no error that can be read */
         return true;
     }
-    g->request->stopped = true; /* unless we come to the end of this */
+    g->request.stopped = true; /* unless we come to the end of this */
     if (g->outcome != TOOK_ALL) return false;
     int64_t rest = wanted(g) - g->done;
     bool enough = (int64_t)piece.len >= rest;
@@ -136,16 +136,17 @@ static bool write_get(void *arg, struct slice piece) {
         return false;
     }
     g->done += (int64_t)piece.len;
-    g->request->progressed |= piece.len > 0;
-    g->request->satisfied = enough;
+    g->request.progressed |= piece.len > 0;
+    g->request.satisfied = enough;
     /* A store that ignores the range goes on; the rest is nobody's. */
     if (enough && g->status == 200 && g->total > g->done) return false;
-    g->request->stopped = false;
+    g->request.stopped = false;
     return true;
 }
 
 static struct result judge_get(struct s3_request *r, const struct http_reply *reply, struct s3_failure *f) {
     struct get_call *g = r->arg;
+    if (!r->stopped) g->status = reply->status;
     f->http_status = g->status;
     if (r->stopped && g->outcome == TOOK_REFUSED) {
         f->trouble = S3_TROUBLE_CANCELLED;
@@ -165,24 +166,23 @@ static struct result judge_get(struct s3_request *r, const struct http_reply *re
 
 static struct result run_get(struct s3_store_client *c, struct get_call *g, struct s3_head *ret,
                              struct s3_failure *why) {
-    struct s3_request r = {.client = c,
-                           .method = "GET",
-                           .what = "reading an object",
-                           .key = g->get.key,
-                           .prepare = prepare_get,
-                           .judge = judge_get,
-                           .see_head = see_get_head,
-                           .write_body = write_get,
-                           .arg = g,
-                           .refusal = &g->refusal,
-                           .transfer_bytes = g->whole ? g->max_total : g->get.length};
-    g->request = &r;
+    g->request = (struct s3_request){.client = c,
+                                     .method = "GET",
+                                     .what = "reading an object",
+                                     .key = g->get.key,
+                                     .prepare = prepare_get,
+                                     .judge = judge_get,
+                                     .see_head = see_get_head,
+                                     .write_body = write_get,
+                                     .arg = g,
+                                     .refusal = &g->refusal,
+                                     .transfer_bytes = g->whole ? g->max_total : g->get.length};
     g->total = -1;
     buf_init(&g->refusal, 65536);
     AUTO(http_reply_done) struct http_reply reply = {0};
-    TRY(s3_request_send(&r, &reply, why));
-    if (ret) *ret = g->head;
-    return OK;
+    struct result got = s3_request_send(&g->request, &reply, why);
+    if (is_ok(got) && ret) *ret = g->head;
+    return got;
 }
 
 struct result s3_store_get(struct s3_store_client *c, const struct s3_get *get, struct s3_head *ret,
@@ -213,7 +213,7 @@ static struct result judge_head(struct s3_request *r, const struct http_reply *r
 }
 
 struct result s3_store_head(struct s3_store_client *c, const char *key, struct s3_head *ret, struct s3_failure *why) {
-    struct s3_head head;
+    struct s3_head head = {0};
     struct s3_request r = {
         .client = c, .method = "HEAD", .what = "looking at an object", .key = key, .judge = judge_head, .arg = &head};
     AUTO(http_reply_done) struct http_reply reply = {0};

@@ -131,8 +131,8 @@ static struct result check_encrypted(struct s3_store_client *c, const struct s3_
 struct result s3_store_upload_complete(struct s3_store_client *c, const char *key, const char *upload_id,
                                        const struct s3_upload_part *parts, size_t count, int64_t size,
                                        char ret_etag[S3_STORE_ETAG_BYTES], struct s3_failure *why) {
-    struct s3_failure own, *f = why ? why : &own;
-    *f = (struct s3_failure){0};
+    struct s3_failure own = {0}, *f = why ? why : &own;
+    *f = own;
     BUF_AUTO(body, COMPLETE_MAX_BYTES);
     TRY(write_parts(parts, count, &body));
     struct complete_call k = {0};
