@@ -154,13 +154,22 @@ static struct result serve_engines(struct gateway *g) {
     }
 }
 
-static struct result serve_outside(const struct options *o, const struct config *config, struct lease *lease) {
+/* The clients' store is a part of the organization's, wherever that is; `s3` is NULL where it is a folder. */
+static struct result serve_outside(const struct options *o, const struct config *config, const struct store_s3 *s3,
+                                   struct lease *lease) {
     if (o->outside == NULL) return OK;
     CHECK(config != NULL, ERR_INVALID, "--outside needs --config");
     AUTO_FREE char *registry = str_format("%s/registry.db", config->data);
     AUTO_FREE char *dir = str_format("%s/s3", o->store);
-    return outside_serve(
-        &(struct outside_options){.registry = registry, .dir = dir, .lease = lease, .listen_fd = OUTSIDE_FD});
+    struct outside_options outside = {.registry = registry, .dir = dir, .lease = lease, .listen_fd = OUTSIDE_FD};
+    AUTO_FREE char *prefix = s3 ? str_format("%ss3/", s3->prefix) : NULL;
+    struct store_s3 place = {0};
+    if (s3) {
+        place = *s3;
+        place.prefix = prefix;
+        outside.s3 = &place;
+    }
+    return outside_serve(&outside);
 }
 
 static struct result run(const struct options *o, const struct config *config) {
@@ -185,7 +194,7 @@ static struct result run(const struct options *o, const struct config *config) {
                                             .key_arn = o->key_arn,
                                             .bucket_created_ms = folder_created_ms(o->store)};
     TRY(gateway_new(&options, &g));
-    TRY(serve_outside(o, config, lease));
+    TRY(serve_outside(o, config, place.s3, lease));
     TRY(wire_send_ready(KEYRING_FD, READY_TIMEOUT_MS));
     log_info("gateway.ready", KV("org", o->org), KV("region", o->region));
     return serve_engines(g);

@@ -32,7 +32,8 @@ static struct result open_parts(struct outside *o, const struct outside_options 
     TRY(registry_open(options->registry, &o->registry));
     TRY(registry_get_org(o->registry, lease_org(o->lease), &o->org));
     TRY(file_make_dirs(options->dir));
-    TRY(store_open(&(struct store_options){.dir = options->dir, .bucket = "s3", .lease = o->lease}, &o->store));
+    const struct store_options place = {.dir = options->dir, .s3 = options->s3, .bucket = "s3", .lease = o->lease};
+    TRY(store_open(&place, &o->store));
     const struct gateway_options gateway = {.secret = find_secret,
                                             .secret_arg = o,
                                             .store = o->store,

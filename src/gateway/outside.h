@@ -7,10 +7,11 @@
 #include "gateway/gateway.h"
 
 struct outside_options {
-    const char *registry; /* path of the registry */
-    const char *dir;      /* folder of the store */
-    struct lease *lease;  /* borrowed; works already */
-    int listen_fd;        /* taken over, also on failure */
+    const char *registry;      /* path of the registry */
+    const char *dir;           /* folder of the store; with s3 only of its lock */
+    const struct store_s3 *s3; /* where the store is in S3; NULL: in dir */
+    struct lease *lease;       /* borrowed; works already */
+    int listen_fd;             /* taken over, also on failure */
 };
 
 /* Opens the store and serves it until the process ends. The bucket has the organization's name. */

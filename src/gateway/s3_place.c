@@ -53,6 +53,7 @@ struct result s3_place_open(const struct config_region *region, const char *org,
     *ret = (struct store_s3){.client = client,
                              .prefix = str_format("%s%s%s/", region->store_prefix, has_prefix ? "/" : "", org),
                              .in_clear = strcmp(region->encryption, "sse-kms") == 0,
+                             .key_arn = has_sse ? key_arn : NULL,
                              .key_refused = tell,
                              .arg = keyring};
     return OK;

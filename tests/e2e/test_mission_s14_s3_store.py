@@ -13,6 +13,7 @@ import botocore.credentials
 import pytest
 
 from lockset_dev import WEST, Dev, http_call, wait_for
+from outside import bucket_of
 
 MODES = ["sealed+sse-kms", "sse-kms", "sealed"]
 QUICK = {"key.probe_interval": "1s", "key.full_check_interval": "2s", "key.kms_timeout": "1s", "key.denied_bound": "10s"}
@@ -89,6 +90,31 @@ def test_every_object_is_encrypted_under_the_organizations_key_and_names_nothing
             continue  # S3 alone encrypts; it decrypts for whoever may read
         content = rgw.raw(node.bucket, key)
         assert not any(m.encode() in content for m in markers.values()), key
+
+
+def test_what_other_s3_clients_keep_is_in_s3_too(rgw, node):
+    org = new_org(rgw, node)
+    bucket, name = bucket_of(org), f"zqname{secrets.token_hex(8)}"
+    marker = f"zqvalue{secrets.token_hex(8)}".encode()
+    bodies = {f"{name}/small": marker * 10, f"{name}/large": marker * 100_000}  # in the record, and a body of its own
+    s3 = bucket.s3()
+    for key, body in bodies.items():
+        s3.put_object(Bucket=bucket.name, Key=key, Body=body)
+    node.stop()
+    node.start()
+    wait_for(lambda: org.is_answering(), 30, what="the organization after a restart")
+    s3 = bucket_of(org).s3()
+    assert sorted(o["Key"] for o in s3.list_objects_v2(Bucket=bucket.name)["Contents"]) == sorted(bodies)
+    for key, body in bodies.items():
+        assert s3.get_object(Bucket=bucket.name, Key=key)["Body"].read() == body
+    theirs = [k for k in objects(rgw, node.bucket, org) if k.split("/")[3] == "s3"]
+    assert {k.split("/")[4] for k in theirs} >= {"names", "bodies"}, theirs
+    want = (None, None) if node.mode == "sealed" else ("aws:kms", org.key_arn)
+    for key in theirs:
+        assert rgw.encryption(node.bucket, key) == want and name not in key, key
+        assert node.mode == "sse-kms" or marker not in rgw.raw(node.bucket, key), key
+    here = [p for p in (node.data / "store").rglob("*") if p.is_file()]
+    assert all(p.name == "lock" and p.stat().st_size == 0 for p in here), here
 
 
 def test_the_key_gone_stops_everything_within_the_bound_and_back_brings_all_back(rgw, node):
