@@ -49,7 +49,7 @@ static void test_what_is_public(void **state) {
     for (const struct router_route *r = api_routes; r->method; r++) {
         bool is_admin = strncmp(r->pattern, "/v1/admin/", 10) == 0,
              is_self = strncmp(r->pattern, "/v1/orgs/self", 13) == 0;
-        bool is_own = r->access == ROUTER_ORGANIZATION || r->access == ROUTER_ANYWHERE;
+        bool is_own = r->access == ROUTER_ORGANIZATION || r->access == ROUTER_STORE || r->access == ROUTER_ANYWHERE;
         assert_int_equal(r->access == ROUTER_OPERATOR, is_admin);
         assert_int_equal(is_own, is_self);
         if (r->access == ROUTER_PUBLIC) assert_string_equal(r->method, "GET");
