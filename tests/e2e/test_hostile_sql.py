@@ -14,7 +14,7 @@ from lockset_dev import BUILD, Dev, wait_for
 
 MARK = "row-of-the-neighbour-51e7"
 OUTSIDE = f"/tmp/lockset-out-{uuid.uuid4().hex[:8]}"  # must never come to be
-PROGRAMS = ("lockset", "lockset-api", "lockset-engine", "lockset-gateway", "lockset-keyring", "lockset-kms")
+PROGRAMS = ("lockset", "lockset-api", "lockset-engine", "lockset-front", "lockset-gateway", "lockset-keyring", "lockset-kms")
 
 
 @pytest.fixture(scope="module")
