@@ -69,23 +69,38 @@ static struct result make_accounts(const struct dev *d, const struct config *c) 
     return file_write_atomic(d->accounts_file, buf_slice(&text), 0600);
 }
 
-/* A port that is free now. */
-static struct result free_port(unsigned wanted, unsigned *ret) {
-    int fd;
-    TRY(http_listen_tcp("127.0.0.1", wanted, &fd, ret));
-    close(fd);
+enum { FREE_PORT_FIRST = 10240, FREE_PORTS = 20000, FREE_PORT_TRIES = 64 };
+
+/* A port that is free now: the wanted one, or (0) any of those that the system doesn't give to outgoing connections,
+ * which could take it before its server starts. *ret_fd holds it until all are chosen. */
+static struct result free_port(unsigned wanted, int *ret_fd, unsigned *ret) {
+    for (unsigned i = 0; wanted == 0 && i < FREE_PORT_TRIES; i++) {
+        uint16_t any = 0;
+        TRY(random_bytes(&any, sizeof any));
+        if (is_ok(http_listen_tcp("127.0.0.1", FREE_PORT_FIRST + any % FREE_PORTS, ret_fd, ret))) return OK;
+    }
+    return http_listen_tcp("127.0.0.1", wanted, ret_fd, ret);
+}
+
+static struct result choose_held(struct dev *d, const struct config *c, int *fds) {
+    unsigned base = (unsigned)c->dev_port_base;
+    for (unsigned i = 0; i < DEV_REGIONS; i++) {
+        TRY(free_port(base ? base + i : 0, fds++, &d->api_port[i]));
+        if (d->own_kms) TRY(free_port(base ? base + DEV_REGIONS + i : 0, fds++, &d->kms_port[i]));
+        TRY(free_port(base ? base + GATEWAY_PORTS + i : 0, fds++, &d->gateway_port[i]));
+        d->kms_url[i] = d->own_kms ? str_format("http://127.0.0.1:%u", d->kms_port[i]) : str_dup(c->kms_endpoint);
+    }
     return OK;
 }
 
 static struct result choose_ports(struct dev *d, const struct config *c) {
-    unsigned base = (unsigned)c->dev_port_base;
-    for (unsigned i = 0; i < DEV_REGIONS; i++) {
-        TRY(free_port(base ? base + i : 0, &d->api_port[i]));
-        if (d->own_kms) TRY(free_port(base ? base + DEV_REGIONS + i : 0, &d->kms_port[i]));
-        TRY(free_port(base ? base + GATEWAY_PORTS + i : 0, &d->gateway_port[i]));
-        d->kms_url[i] = d->own_kms ? str_format("http://127.0.0.1:%u", d->kms_port[i]) : str_dup(c->kms_endpoint);
-    }
-    return OK;
+    int fds[3 * DEV_REGIONS];
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        fds[i] = -1;
+    struct result r = choose_held(d, c, fds);
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        fd_close(&fds[i]);
+    return r;
 }
 
 static struct result load_token(struct dev *d, const struct config *c) {
