@@ -6,21 +6,15 @@
 
 /* ---- put ---- */
 
-struct put_call {
-    char *etag;
-};
-
-static struct result judge_put(struct s3_request *r, const struct http_reply *reply, struct s3_failure *f) {
-    struct put_call *p = r->arg;
+struct result s3_judge_written(struct s3_request *r, const struct http_reply *reply, struct s3_failure *f) {
     struct slice etag = {0};
-    if (r->client->key_arn) TRY(s3_check_encryption(r->client, reply, true, f));
+    if (r->client->key_arn) TRY(s3_check_encryption(r->client, reply, r->encrypts, f));
     http_reply_header(reply, "ETag", &etag);
-    return s3_take_etag(etag, p->etag);
+    return s3_take_etag(etag, r->arg);
 }
 
 struct result s3_store_put(struct s3_store_client *c, const struct s3_put *put, char ret_etag[S3_STORE_ETAG_BYTES],
                            struct s3_failure *why) {
-    struct put_call p = {.etag = ret_etag};
     struct s3_request r = {.client = c,
                            .method = "PUT",
                            .what = "writing an object",
@@ -28,8 +22,8 @@ struct result s3_store_put(struct s3_store_client *c, const struct s3_put *put, 
                            .body = put->body,
                            .changes = true,
                            .encrypts = true,
-                           .judge = judge_put,
-                           .arg = &p};
+                           .judge = s3_judge_written,
+                           .arg = ret_etag};
     s3_request_field(&r, "Content-Type", "application/octet-stream");
     if (put->only_new) s3_request_field(&r, "If-None-Match", "*");
     AUTO(http_reply_done) struct http_reply reply = {0};

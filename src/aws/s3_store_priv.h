@@ -67,6 +67,9 @@ struct result s3_check_encryption(const struct s3_store_client *c, const struct 
                                   struct s3_failure *f);
 /* ETag without quotes. PEER if there is none. */
 struct result s3_take_etag(struct slice text, char ret[S3_STORE_ETAG_BYTES]);
+/* Judges the answer to a write: encrypted as asked for (`encrypts`: it has to say so), and its ETag, which goes to the
+ * request's arg, an array of S3_STORE_ETAG_BYTES. */
+struct result s3_judge_written(struct s3_request *r, const struct http_reply *reply, struct s3_failure *f);
 /* The headers of an object; PEER if they can't be read. needs_size: Content-Length is the whole object. */
 struct result s3_take_head(const struct http_reply *reply, bool needs_size, struct s3_head *ret);
 

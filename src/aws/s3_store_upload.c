@@ -45,30 +45,17 @@ struct result s3_store_upload_create(struct s3_store_client *c, const char *key,
 
 /* ---- parts ---- */
 
-struct part_call {
-    char *etag;
-};
-
-static struct result judge_part(struct s3_request *r, const struct http_reply *reply, struct s3_failure *f) {
-    struct part_call *p = r->arg;
-    struct slice etag = {0};
-    if (r->client->key_arn) TRY(s3_check_encryption(r->client, reply, false, f));
-    http_reply_header(reply, "ETag", &etag);
-    return s3_take_etag(etag, p->etag);
-}
-
 struct result s3_store_upload_part(struct s3_store_client *c, const char *key, const char *upload_id, unsigned number,
                                    struct slice body, char ret_etag[S3_STORE_ETAG_BYTES], struct s3_failure *why) {
     CHECK(number >= 1 && number <= S3_STORE_MAX_PARTS, ERR_INTERNAL, "an upload has no part %u", number);
-    struct part_call p = {.etag = ret_etag};
     struct s3_request r = {.client = c,
                            .method = "PUT",
                            .what = "writing a part",
                            .key = key,
                            .body = body,
                            .changes = true,
-                           .judge = judge_part,
-                           .arg = &p};
+                           .judge = s3_judge_written,
+                           .arg = ret_etag};
     char text[16];
     snprintf(text, sizeof text, "%u", number);
     s3_request_param(&r, "partNumber", text);

@@ -168,18 +168,8 @@ static struct result part_commit_locked(struct part_attempt *a, struct record *r
     if (renameat(s->tmp_fd, a->temporary, a->fd, path) != 0) return err_from_errno(errno, "renaming a part's record");
     *ret_replaces = found;
     if (found) mem_copy(ret_replaced, u->parts[at].attempt, UPLOAD_ATTEMPT_BYTES);
-    struct upload_part part = {
-        .number = record->parts[0].number,
-        .sequence = record->sequence,
-        .size = record->info.size,
-        .mtime_ms = record->info.mtime_ms,
-        .etag = record->info.etag,
-        .segments = mem_dup(record->segments, record->segment_count * sizeof *record->segments),
-        .segment_count = record->segment_count,
-    };
-    mem_copy(part.attempt, a->attempt, sizeof part.attempt);
-    upload_take_note(&part, record);
-    upload_put_part(u, &part);
+    struct record_segment *segments = mem_dup(record->segments, record->segment_count * sizeof *record->segments);
+    upload_put_record(u, record, a->attempt, segments);
     return OK;
 }
 

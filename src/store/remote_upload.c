@@ -117,18 +117,8 @@ static struct result part_end(struct part_attempt *a, const struct record *recor
         a->before.segments = mem_dup(old->segments, old->segment_count * sizeof *old->segments);
         a->before.segment_count = old->segment_count;
     }
-    struct upload_part part = {
-        .number = record->parts[0].number,
-        .sequence = record->sequence,
-        .size = record->info.size,
-        .mtime_ms = record->info.mtime_ms,
-        .etag = record->info.etag,
-        .segments = mem_dup(record->segments, record->segment_count * sizeof *record->segments),
-        .segment_count = record->segment_count,
-    };
-    mem_copy(part.attempt, a->attempt, sizeof part.attempt);
-    upload_take_note(&part, record);
-    upload_put_part(u, &part);
+    struct record_segment *segments = mem_dup(record->segments, record->segment_count * sizeof *record->segments);
+    upload_put_record(u, record, a->attempt, segments);
     remote_bodies_used(a->store, record);
     return OK;
 }
@@ -296,16 +286,7 @@ static struct result load_part(struct store *s, struct upload *u, const char *na
     bool found;
     size_t at = upload_position(u, record.parts[0].number, &found);
     if (found && u->parts[at].sequence >= record.sequence) return OK;
-    struct upload_part part = {.number = record.parts[0].number,
-                               .sequence = record.sequence,
-                               .size = record.info.size,
-                               .mtime_ms = record.info.mtime_ms,
-                               .etag = record.info.etag,
-                               .segments = TAKE(record.segments),
-                               .segment_count = record.segment_count};
-    mem_copy(part.attempt, attempt, sizeof part.attempt);
-    upload_take_note(&part, &record);
-    upload_put_part(u, &part);
+    upload_put_record(u, &record, attempt, TAKE(record.segments));
     return OK;
 }
 

@@ -116,12 +116,12 @@ size_t upload_position(const struct upload *u, unsigned number, bool *ret_found)
     return low;
 }
 
-void upload_take_note(struct upload_part *part, const struct record *record) {
+static void take_note(struct upload_part *part, const struct record *record) {
     const char *note = store_info_field(&record->info, UPLOAD_NOTE_FIELD);
     if (note != NULL && strlen(note) < sizeof part->note) mem_copy(part->note, note, strlen(note) + 1);
 }
 
-void upload_put_part(struct upload *u, const struct upload_part *part) {
+static void put_part(struct upload *u, const struct upload_part *part) {
     bool found;
     size_t at = upload_position(u, part->number, &found);
     if (found) {
@@ -135,6 +135,20 @@ void upload_put_part(struct upload *u, const struct upload_part *part) {
         u->part_count++;
     }
     u->parts[at] = *part;
+}
+
+void upload_put_record(struct upload *u, const struct record *record, const uint8_t *attempt,
+                       struct record_segment *segments) {
+    struct upload_part part = {.number = record->parts[0].number,
+                               .sequence = record->sequence,
+                               .size = record->info.size,
+                               .mtime_ms = record->info.mtime_ms,
+                               .etag = record->info.etag,
+                               .segments = segments,
+                               .segment_count = record->segment_count};
+    mem_copy(part.attempt, attempt, sizeof part.attempt);
+    take_note(&part, record);
+    put_part(u, &part);
 }
 
 /* ---- From the disk ---- */
@@ -199,16 +213,7 @@ static struct result adopt_part(struct store *s, struct upload *u, int fd, const
         return OK;
     }
     if (found && cleans) remove_attempt(fd, u->parts[at].attempt);
-    struct upload_part part = {.number = record.parts[0].number,
-                               .sequence = record.sequence,
-                               .size = record.info.size,
-                               .mtime_ms = record.info.mtime_ms,
-                               .etag = record.info.etag,
-                               .segments = TAKE(record.segments),
-                               .segment_count = record.segment_count};
-    mem_copy(part.attempt, attempt, sizeof part.attempt);
-    upload_take_note(&part, &record);
-    upload_put_part(u, &part);
+    upload_put_record(u, &record, attempt, TAKE(record.segments));
     return OK;
 }
 

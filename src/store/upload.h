@@ -35,12 +35,12 @@ struct upload {
 
 /* NOT_FOUND, also for another key's upload or a malformed id. */
 struct result upload_find(struct store *s, const char *id, const char *key, struct upload **ret);
-/* What store_part_note left in a part's record. */
-void upload_take_note(struct upload_part *part, const struct record *record);
 /* The position of a part, or where it belongs. */
 size_t upload_position(const struct upload *u, unsigned number, bool *ret_found);
-/* Puts an attempt in place of the one before. Takes the segments over. */
-void upload_put_part(struct upload *u, const struct upload_part *part);
+/* Puts the attempt that a part's record tells of in place of the one before. Takes over `segments`: the record's, or a
+ * copy of them. */
+void upload_put_record(struct upload *u, const struct record *record, const uint8_t *attempt,
+                       struct record_segment *segments);
 /* Reads the parts from the folder. With `cleans`, which only the opening of the store may set, files that belong to no
  * part are removed. */
 struct result upload_read_parts(struct store *s, struct upload *u, bool cleans);
